@@ -1,0 +1,68 @@
+"""What commands hand from the cache to the heads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from numpy.typing import NDArray
+
+    from featurecache import FeatureCache
+    from rebalance import LinearHead
+
+
+def cached_head(cache: FeatureCache, device: torch.device) -> LinearHead | None:
+    """The joint head of a cache on a device, or None where it has none; its record says where it is from."""
+    from rebalance import LinearHead
+
+    if not cache.has_head:
+        return None
+    head = LinearHead(*cache.head, record={"method": "joint", "hyperparameters": {}, **provenance(cache)})
+    return head.to(device)
+
+
+def provenance(cache: FeatureCache) -> dict[str, Any]:
+    """What a head records of the cache it was made on."""
+    specification = cache.plan.specification
+    return {
+        "cache": cache.hash,
+        "layer": specification.get("layer"),
+        "joint": specification.get("head"),
+        "class_names": None if cache.class_names is None else list(cache.class_names),
+        "versions": versions(),
+    }
+
+
+def versions() -> dict[str, str]:
+    """The versions that a result may depend on."""
+    import importlib.metadata
+
+    return {name: importlib.metadata.version(name) for name in ("featurecache-rebalance", "torch", "numpy")}
+
+
+def open_head(path: Path, cache: FeatureCache, device: torch.device) -> LinearHead:
+    """A head from a file, for the features of this cache; ValueError when it is made for others."""
+    from rebalance import load_head
+
+    head = load_head(path)
+    width = cache.plan.specification["features"]["width"]
+    if head.width != width or head.num_classes != cache.num_classes:
+        raise ValueError(
+            f"{path}: a head of {head.num_classes} classes on {head.width} features; {cache.path} has "
+            f"{cache.num_classes} classes on {width} features: use a head fitted on this cache"
+        )
+    made_on = head.record.get("cache")
+    if made_on is not None and made_on != cache.hash:
+        raise ValueError(
+            f"{path}: fitted on features of another model or extraction (cache {str(made_on)[:12]}, this is "
+            f"{cache.hash[:12]}); fit it again on {cache.path}"
+        )
+    return head.to(device)
+
+
+def train_counts(cache: FeatureCache) -> NDArray[np.int64] | None:
+    """Training rows a class, or None where the cache has no split called train."""
+    return cache.counts if "train" in cache else None

@@ -1,0 +1,72 @@
+"""The program ``rebalance``: its commands, and what becomes of errors."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import traceback
+from types import FrameType
+from typing import Any
+
+import click
+
+from .demo import demo
+from .evaluate import evaluate
+from .export import export
+from .extract import extract
+from .fit import fit
+from .info import info
+from .train import train
+from .tune import tune
+
+REFUSED, INTERRUPTED, TERMINATED = 1, 130, 143
+
+
+class Program(click.Group):
+    """A group that turns a refusal into one line on stderr and exit code 1, an interruption into 130 or 143."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; ValueError, OSError and ImportError are refusals; anything else is a bug."""
+        signal.signal(signal.SIGTERM, _terminate)
+        try:
+            return super().invoke(ctx)
+        except (ValueError, OSError, ImportError) as error:
+            if ctx.meta.get("rebalance.verbose"):
+                traceback.print_exc()
+            message = " ".join(str(error).split()) or type(error).__name__
+            click.echo(f"rebalance: {message}", err=True)
+            ctx.exit(REFUSED)
+        except KeyboardInterrupt:
+            click.echo("\nrebalance: interrupted; the same command goes on with what is missing", err=True)
+            ctx.exit(INTERRUPTED)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The commands in the order in which they are used, not of the alphabet."""
+        return list(self.commands)
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    sys.exit(TERMINATED)
+
+
+@click.group(
+    cls=Program,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="\b\nExample:\n  rebalance demo\n  rebalance COMMAND --help",
+)
+@click.version_option(package_name="featurecache-rebalance", prog_name="rebalance")
+def cli() -> None:
+    """Rebalance the last layer of a trained classifier, so that rare classes are recognised too.
+
+    One pass over the images caches features and logits (extract); any number of classifiers is then fitted in
+    seconds (fit, tune), judged (evaluate) and put back into the model (export).
+    """
+
+
+for command in (demo, train, extract, info, fit, tune, evaluate, export):
+    cli.add_command(command)
+
+
+def main() -> None:
+    """Run as ``python -m rebalance``."""
+    cli(prog_name="rebalance")

@@ -1,0 +1,119 @@
+"""A command for every method: its options and their help come from the method's signature and docstring."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable
+from typing import Any, Literal, get_args, get_origin
+
+import click
+
+from .options import Common, common_options
+
+
+class MethodGroup(click.Group):
+    """One subcommand a method of the registry; the methods are imported when they are asked for.
+
+    build: the command of a method, given its name.
+    """
+
+    def __init__(self, *, name: str, build: Callable[[str], click.Command], help: str, epilog: str) -> None:
+        super().__init__(name=name, help=help, epilog=epilog, subcommand_metavar="METHOD CACHE [OPTIONS]")
+        self._build = build
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The methods' names."""
+        from rebalance import METHODS
+
+        return list(METHODS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of a method, or None."""
+        return self._build(cmd_name) if cmd_name in self.list_commands(ctx) else None
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the methods under their own heading."""
+        from rebalance import METHODS
+
+        with formatter.section("Methods"):
+            formatter.write_dl([(name, summary(method.function)) for name, method in METHODS.items()])
+
+
+def method_command(
+    name: str,
+    run: Callable[..., Any],
+    *,
+    params: list[click.Parameter],
+    skip: frozenset[str] = frozenset(),
+    epilog: str,
+) -> click.Command:
+    """The command of one method.
+
+    run: called with ``method, hyperparameters, common`` and the values of `params`. params: of the command itself.
+    skip: hyperparameters that are not an option here.
+    """
+    from rebalance import METHODS
+
+    function = METHODS[name].function
+    own = [option for option in method_options(function) if option.name not in skip]
+
+    def callback(as_json: bool, seed: int, device_name: str, **values: Any) -> Any:
+        given = {str(option.name): values.pop(str(option.name)) for option in own}
+        chosen = {key: value for key, value in given.items() if value is not None}
+        return run(method=name, hyperparameters=chosen, common=Common(as_json, seed, device_name), **values)
+
+    return click.Command(
+        name,
+        callback=callback,
+        params=[*params, *own, *common_options()],
+        help=help_text(function),
+        short_help=summary(function),
+        epilog=epilog,
+    )
+
+
+def method_options(function: Callable[..., Any]) -> list[click.Option]:
+    """An option a keyword-only parameter; not given means the method's default, which the help names."""
+    signature = inspect.signature(function, eval_str=True)
+    return [
+        click.Option(
+            [f"--{name.replace('_', '-')}", name],
+            type=_click_type(parameter.annotation),
+            default=None,
+            help=f"{parameter_help(function, name)}  [default: {parameter.default}]",
+        )
+        for name, parameter in signature.parameters.items()
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY and _click_type(parameter.annotation) is not None
+    ]
+
+
+def parameter_help(function: Callable[..., Any], name: str) -> str:
+    """The line of the docstring that begins with ``name:``, and those it goes on in."""
+    lines = inspect.getdoc(function) or ""
+    found = re.search(rf"^{name}: (.*(?:\n(?!\w+: |[A-Z]|$).*)*)", lines, flags=re.MULTILINE)
+    text = " ".join(found.group(1).split()) if found else ""
+    return text[:1].upper() + text[1:]
+
+
+def summary(function: Callable[..., Any]) -> str:
+    """The first line of the docstring."""
+    return (inspect.getdoc(function) or "").split("\n")[0].replace("``", "")
+
+
+def help_text(function: Callable[..., Any]) -> str:
+    """The docstring without its lines on parameters, which stand at the options."""
+    kept, skipping = [], False
+    for line in (inspect.getdoc(function) or "").split("\n"):
+        starts = re.match(r"[a-z_, ]+: ", line) is not None
+        skipping = starts or (skipping and bool(line) and not line[0].isupper())
+        if not skipping:
+            kept += [""] * line.startswith("Source:") + [line.replace("``", "")]
+    return "\n".join(kept)
+
+
+def _click_type(annotation: Any) -> Any:
+    """What click converts to; None for a parameter that has no place on a command line."""
+    if get_origin(annotation) is Literal:
+        return click.Choice([str(value) for value in get_args(annotation)])
+    return {float: click.FLOAT, int: click.INT, str: click.STRING, bool: click.BOOL}.get(annotation)

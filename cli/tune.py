@@ -1,0 +1,206 @@
+"""``rebalance tune METHOD``: one head whose hyperparameters were chosen on held-out rows."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .method_options import MethodGroup, method_command
+from .options import Common, example
+from .output import emit, note, percent
+
+if TYPE_CHECKING:
+    from featurecache import FeatureCache, Split
+    from rebalance import Tuned
+
+MAX_GRID = 1000
+
+
+def run(
+    *,
+    method: str,
+    hyperparameters: dict[str, Any],
+    common: Common,
+    cache: Path,
+    out: Path,
+    on: str,
+    grid: tuple[tuple[str, list[Any]], ...],
+    metric: str,
+    select: str,
+    allow_seen: bool,
+) -> dict[str, Any]:
+    """Tune a method on one split and save the best head."""
+    from featurecache import FeatureCache
+    from rebalance import METHODS
+
+    from .caches import cached_head, provenance
+
+    opened = FeatureCache(cache)
+    judging = _unseen(opened, on, allow_seen)
+    fitted = METHODS[method].on is not None
+    rows = opened["train"] if fitted else judging
+    tuned = _tune(
+        method,
+        cached_head(opened, common.device),
+        rows,
+        judging if fitted else None,
+        {**{name: [value] for name, value in hyperparameters.items()}, **dict(grid)},
+        metric,
+        select,
+    )
+    seen = judging.seen is True
+    record = {
+        **provenance(opened),
+        "fitted_on": "train" if fitted else None,
+        "tuned_on": on,
+        "tuned_on_seen": seen,
+    }
+    tuned.head.with_record(**record).save(out)
+    payload = {"head": str(out), "record": {**tuned.head.record, **record}, "curve": _curve(tuned)}
+    if not emit(payload, as_json=common.as_json):
+        _show(tuned, method, metric, on, out, len(judging))
+        _warn_of_single_rows(judging)
+    return payload
+
+
+def _unseen(cache: FeatureCache, on: str, allow_seen: bool) -> Split:
+    """The split to judge on; ValueError when the backbone was trained on it."""
+    split = cache[on]
+    if split.seen and not allow_seen:
+        others = [name for name in cache if name != on and not cache.plan.splits[name].seen]
+        raise ValueError(
+            f"{on} cannot tune: the backbone was trained on these rows, on which the joint head looks perfect; "
+            f"use --on {others[0] if others else 'a held-out split'}, or --allow-seen to do it all the same"
+        )
+    return split
+
+
+def _tune(
+    method: str,
+    head: Any,
+    rows: Split,
+    judging: Split | None,
+    grid: dict[str, list[Any]],
+    metric: Any,
+    select: Any,
+) -> Tuned:
+    from rebalance import tune as library_tune
+
+    val = None if judging is None else (judging.features, judging.labels)
+    return library_tune(method, head, rows.features, rows.labels, val=val, grid=grid, metric=metric, select=select)
+
+
+def _warn_of_single_rows(judging: Split) -> None:
+    """Say when the judging split is too small to tell much about its rare classes."""
+    import numpy as np
+
+    _, rows = np.unique(judging.labels[judging.labels >= 0], return_counts=True)
+    single = int((rows == 1).sum())
+    if single:
+        note(
+            f"rebalance: {single} of {len(rows)} classes have a single row in {judging.name}: one image decides a whole "
+            "class, so the choice is uncertain; more held-out rows would make it firmer"
+        )
+
+
+def _curve(tuned: Tuned) -> Any:
+    if isinstance(tuned.curve, list):
+        return tuned.curve
+    return {"breakpoints": tuned.curve.breakpoints.tolist(), "values": tuned.curve.values.tolist()}
+
+
+def _show(tuned: Tuned, method: str, metric: str, on: str, out: Path, rows: int) -> None:
+    values = ", ".join(
+        f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
+        for name, value in tuned.parameters.items()
+    )
+    click.echo(f"{out}: {method}, {values}; {metric} accuracy {percent(tuned.value)} % on {on} ({rows} rows)")
+    if tuned.interval is not None:
+        low, high = (f"{end:.4g}" if math.isfinite(end) else "∞" for end in tuned.interval)
+        click.echo(f"exact search; within one standard error of the best from {low} to {high}")
+    elif isinstance(tuned.curve, list):
+        click.echo(f"grid of {len(tuned.curve)}; the most regularised within one standard error of the best")
+
+
+def _parse_grid(
+    _ctx: click.Context, _option: click.Parameter, values: tuple[str, ...]
+) -> tuple[tuple[str, list[Any]], ...]:
+    """Every ``name=start:stop:step`` or ``name=value,value`` as a name and a list."""
+    out = []
+    for value in values:
+        name, equals, text = value.partition("=")
+        if not equals or not text:
+            raise click.BadParameter(f"{value!r}: expected name=start:stop:step or name=value,value")
+        try:
+            out.append((name, _span(text) if ":" in text else [_number(part) for part in text.split(",")]))
+        except ValueError as error:
+            raise click.BadParameter(f"{value!r}: {error}") from None
+    return tuple(out)
+
+
+def _span(text: str) -> list[float]:
+    start, stop, step = (float(part) for part in text.split(":"))
+    if not (step > 0 and start <= stop and (stop - start) / step < MAX_GRID):
+        raise ValueError(f"expected start <= stop, step > 0 and at most {MAX_GRID} values")
+    # Counted, not added up: 0:2:0.1 ends at 2.0 and has 21 values.
+    return [round(start + i * step, 12) for i in range(int((stop - start) / step + 1e-9) + 1)]
+
+
+def _number(text: str) -> Any:
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def _build(name: str) -> click.Command:
+    params: list[click.Parameter] = [
+        click.Argument(["cache"], type=click.Path(path_type=Path)),
+        click.Option(["--out"], type=click.Path(path_type=Path), required=True, help="The head's file (.safetensors)."),
+        click.Option(["--on"], default="val", show_default=True, help="The split whose rows judge."),
+        click.Option(
+            ["--grid"],
+            metavar="NAME=A:B:STEP|A,B,…",
+            callback=_parse_grid,
+            multiple=True,
+            help="Values to try, the least regularised first; without it the exact search where there is one, else "
+            "the method's own grid.",
+        ),
+        click.Option(
+            ["--metric"],
+            type=click.Choice(["balanced", "top1"]),
+            default="balanced",
+            show_default=True,
+            help="What is to be best: mean recall over classes, or the share of right rows.",
+        ),
+        click.Option(
+            ["--select"],
+            type=click.Choice(["1se", "best"]),
+            default="1se",
+            show_default=True,
+            help="The middle of (on a grid: the most regularised) all that is within one standard error of the best, "
+            "or the best itself.",
+        ),
+        click.Option(
+            ["--allow-seen"],
+            is_flag=True,
+            help="Tune on rows the backbone was trained on; the head is marked.",
+        ),
+    ]
+    shown = example(f"rebalance tune {name} flowers.cache --out {name}.safetensors")
+    return method_command(name, run, params=params, epilog=shown)
+
+
+tune = MethodGroup(
+    name="tune",
+    build=_build,
+    help="Choose METHOD's hyperparameters on held-out rows of CACHE and save the best head.\n\ntau_norm is searched "
+    "exactly, over every tau; the others on a grid, fitted on train and judged on --on.",
+    epilog=example(
+        "rebalance tune tau_norm flowers.cache --out tau.safetensors",
+        "rebalance tune crt flowers.cache --grid weight_decay=1e-5,1e-4,1e-3,1e-2 --out crt.safetensors",
+    ),
+)

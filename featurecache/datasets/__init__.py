@@ -1,0 +1,81 @@
+"""Labelled images from anywhere: one file a source, one line a source in SOURCES."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from featurecache.datasets import digits, folders, lists
+from featurecache.datasets.images import BadImage, ImageFiles, Transform, ids_digest, missing_classes, open_image
+from featurecache.datasets.lists import write_list
+from featurecache.datasets.paths import shown
+from featurecache.datasets.transforms import ImageTransform, TrainTransform
+
+
+class Opener(Protocol):
+    """A source's own open_images."""
+
+    def __call__(
+        self, source: str, *, transform: Transform | None, root: Path | None, class_names: Sequence[str] | None
+    ) -> ImageFiles: ...
+
+
+@dataclass(frozen=True)
+class Source:
+    """How users write a source, whether a text means it, and what opens it."""
+
+    usage: str
+    matches: Callable[[str], bool]
+    open: Opener
+
+
+SOURCES = (
+    Source("digits[:train|val|test]", digits.is_digits, digits.open_digits),
+    Source("a folder of class folders", folders.is_folder, folders.open_folders),
+    Source("a .txt list of `path label` lines", lists.is_text_list, lists.open_text_list),
+    Source("a .csv list with path,label", lists.is_csv_list, lists.open_csv_list),
+)
+
+
+def open_images(
+    source: str,
+    *,
+    transform: Transform | None,
+    root: Path | None = None,
+    class_names: Sequence[str] | None = None,
+) -> ImageFiles:
+    """The labelled images a source names.
+
+    source: as in SOURCES; a folder that is called digits is written ./digits.
+    transform: PIL image -> float32 (C, H, W).
+    root: the folder that a list's paths start from; None: the list's own folder.
+    class_names: the K class names of a model or of the train split, so that every split has the same columns; None:
+        the source's own.
+    Raises ValueError when the source is none of SOURCES or its content is bad, OSError when it cannot be read.
+    """
+    for kind in SOURCES:
+        if kind.matches(source):
+            try:
+                return kind.open(source, transform=transform, root=root, class_names=class_names)
+            except FileNotFoundError:
+                break
+    expected = ", ".join(kind.usage for kind in SOURCES)
+    problem = "is none of the data sources" if Path(source).exists() else "does not exist"
+    raise ValueError(f"data {shown(source)} {problem}; expected {expected}")
+
+
+__all__ = [
+    "SOURCES",
+    "BadImage",
+    "ImageFiles",
+    "ImageTransform",
+    "Source",
+    "TrainTransform",
+    "ids_digest",
+    "missing_classes",
+    "open_image",
+    "open_images",
+    "write_list",
+]

@@ -1,0 +1,97 @@
+"""Paths that come from strangers: which may be followed, and how to show them."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+from typing import BinaryIO
+
+MAX_SHOWN = 160
+
+
+def shown(text: object) -> str:
+    """The text quoted on one line, its middle cut out when it is long.
+
+    text: a path, a name, a label: anything with a str().
+    """
+    quoted = repr(str(text))
+    if len(quoted) <= MAX_SHOWN:
+        return quoted
+    half = MAX_SHOWN // 2
+    return f"{quoted[:half]}…{quoted[-half:]}"
+
+
+def unsafe(path: str) -> str | None:
+    """Why a relative path from a list must not be followed; None when it may.
+
+    path: what a list says, with / between folders.
+    """
+    if not path:
+        return "is empty"
+    if not path.isprintable() and any(ord(c) < 32 or ord(c) == 127 for c in path):
+        return "holds control characters"
+    if "\\" in path:
+        return "holds a backslash; write / between folders"
+    if path.startswith("/") or path[1:3] == ":/":
+        return "is absolute; write it relative to the root"
+    if ".." in path.split("/"):
+        return "climbs out with '..'; write it relative to the root"
+    return None
+
+
+def open_regular(path: Path | str) -> BinaryIO:
+    """The file opened for reading, never waiting for a pipe.
+
+    path: anything.
+    Raises ValueError when it is not a regular file or cannot be a path, OSError when it cannot be opened.
+    """
+    flag = getattr(os, "O_NONBLOCK", 0)
+    file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | flag))  # noqa: SIM115 (handed out)
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise ValueError("it is not a regular file")
+    return file
+
+
+class Root:
+    """A folder that relative paths stay inside of, links resolved.
+
+    folder: the root; need not be resolved.
+    Raises NotADirectoryError when there is no such folder.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        if not folder.is_dir():
+            raise NotADirectoryError(f"root {shown(folder)} is not a folder; pass the folder the paths start from")
+        self._top = os.path.realpath(folder)
+        self._folders: dict[str, bool] = {}
+
+    def find(self, path: str) -> str | None:
+        """None when the path is a file under the root, else what is wrong with it.
+
+        path: relative, already judged by unsafe().
+        """
+        full = os.path.join(self._top, path)
+        folder = os.path.dirname(full)
+        # One resolution a folder, not a file: lists of half a million lines share a few thousand folders.
+        if folder not in self._folders:
+            self._folders[folder] = self._inside(folder)
+        if not self._folders[folder]:
+            return "leads out of the root through a link"
+        try:
+            mode = os.lstat(full).st_mode
+            if stat.S_ISLNK(mode):
+                if not self._inside(full):
+                    return "leads out of the root through a link"
+                mode = os.stat(full).st_mode
+        except (OSError, ValueError):
+            return MISSING
+        return None if stat.S_ISREG(mode) else "is not a regular file"
+
+    def _inside(self, path: str) -> bool:
+        real = os.path.realpath(path)
+        return os.path.commonpath([self._top, real]) == self._top
+
+
+MISSING = "is missing"

@@ -1,0 +1,88 @@
+"""The file operations of the cache, all of them, so that tests can replace them and inject faults.
+
+The protocol of a file that must be whole or absent: write it under a temporary name in the same folder, flush it to
+the disk, rename it, flush the folder. A rename without the flushes survives a killed process but not a power cut.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+PART = ".part"  # the ending of temporary names: a file called so is never read
+
+
+def part_name(path: Path) -> Path:
+    """The temporary name of a file that is being written."""
+    return path.with_name(path.name + PART)
+
+
+def allocate(file: int, size: int) -> None:
+    """Reserve `size` bytes for the open file, so that a full disk is found before the work begins."""
+    try:
+        os.posix_fallocate(file, 0, size)
+    except (AttributeError, OSError) as error:
+        # Some file systems (and macOS) cannot reserve; they grow as they are written.
+        if isinstance(error, OSError) and error.errno not in UNSUPPORTED:
+            raise
+        os.ftruncate(file, size)
+
+
+UNSUPPORTED = {22, 38, 45, 95}  # EINVAL, ENOSYS, ENOTSUP on BSD, EOPNOTSUPP
+
+
+def write_at(file: int, data: memoryview | bytes, offset: int) -> None:
+    """Write all of `data` at `offset`; one call may write less than asked."""
+    view = memoryview(data).cast("B")
+    while len(view):
+        written = os.pwrite(file, view, offset)
+        view, offset = view[written:], offset + written
+
+
+def publish(part: Path, final: Path) -> None:
+    """Give a whole file its final name, durably."""
+    flush(part)
+    os.replace(part, final)
+    flush(final.parent)
+
+
+def flush(path: Path) -> None:
+    """Wait until a file's data, or a folder's names, are on the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def replacing(final: Path) -> Iterator[Path]:
+    """A temporary name to write to; the file appears under its final name when the block ends without an error."""
+    part = part_name(final)
+    try:
+        yield part
+        publish(part, final)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write plain JSON, whole or not at all."""
+    with replacing(path) as part:
+        part.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def read_head(path: Path, size: int) -> bytes:
+    """The first `size` bytes of a regular file (fewer if it is shorter); OSError for anything else.
+
+    The file is opened without blocking and looked at through its descriptor: a FIFO would wait for ever.
+    """
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    with os.fdopen(handle, "rb") as file:
+        if not os.path.isfile(file.fileno()):
+            raise OSError(f"{path}: not a regular file")
+        return file.read(size)

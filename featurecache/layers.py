@@ -1,0 +1,101 @@
+"""Linear layers, as they are found in any model: their names, shapes, weights and inputs.
+
+A linear layer is an nn.Linear or a 1x1 nn.Conv2d; named by the user, any layer with a weight (K, D) will do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+LISTED = 6  # layers named in a message: enough to choose from, short enough for one line
+
+
+def linear_layers(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """Every nn.Linear and 1x1 nn.Conv2d of the model with its name."""
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Linear) or (isinstance(module, nn.Conv2d) and _is_pointwise(module)):
+            yield name, module
+
+
+def shape_of(layer: nn.Module) -> tuple[int, int] | None:
+    """(K, D) of a layer that has them: from its in_features and out_features, else from its weight."""
+    if isinstance(layer, nn.Conv2d):
+        return (layer.out_channels, layer.in_channels) if _is_pointwise(layer) else None
+    classes, width = getattr(layer, "out_features", None), getattr(layer, "in_features", None)
+    if isinstance(classes, int) and isinstance(width, int):
+        return classes, width
+    weight = getattr(layer, "weight", None)
+    return (weight.shape[0], weight.shape[1]) if isinstance(weight, Tensor) and weight.ndim == 2 else None
+
+
+def parameters_of(layer: nn.Module) -> tuple[Tensor, Tensor]:
+    """The weight (K, D) and bias (K,) of a layer, detached; zeros where it has no bias.
+
+    They are read as attributes, so that a parametrised (weight-normed) layer gives what it computes with.
+
+    Raises ValueError for a layer without a weight (K, D).
+    """
+    weight, bias = getattr(layer, "weight", None), getattr(layer, "bias", None)
+    if shape_of(layer) is None or not isinstance(weight, Tensor):
+        raise ValueError(f"it is {described(layer)} without a weight (K, D)")
+    weight = weight.detach().flatten(1)
+    return weight, bias.detach() if isinstance(bias, Tensor) else weight.new_zeros(len(weight))
+
+
+def layer_named(model: nn.Module, name: str) -> nn.Module:
+    """The layer called ``name``; ValueError with the linear layers there are."""
+    try:
+        return model.get_submodule(name)
+    except AttributeError:
+        raise ValueError(f"the model has no layer {quoted(name)}; {listing(linear_layers(model))}") from None
+
+
+def input_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+    """The first argument of a layer as the layer computes with it; of a large one only the shape."""
+    given = next(iter((*args, *kwargs.values())), None)
+    if not isinstance(given, Tensor):
+        return torch.empty(0, device="meta")
+    if not _is_rows(given):
+        return torch.empty(given.shape, device="meta")
+    kind = given.device.type
+    if given.is_floating_point() and given.dtype != torch.float64 and torch.is_autocast_enabled(kind):
+        given = given.to(torch.get_autocast_dtype(kind))  # as the layer will, before it multiplies
+    return given.detach().clone()  # no later in-place operation reaches it
+
+
+def rows_of(value: Tensor) -> Tensor:
+    """The layer's input (B, D), (B, 1, D) or (B, D, 1, 1) as (B, D); ValueError for any other shape."""
+    if value.is_meta or not _is_rows(value):
+        raise ValueError(f"its input is {tuple(value.shape)}, expected one vector a row: (B, D) or (B, D, 1, 1)")
+    return value.flatten(1)
+
+
+def listing(layers: Iterable[tuple[str, nn.Module]]) -> str:
+    """The last of the layers with their shapes, for a message: a classifier is near the end."""
+    found = [f"{quoted(name)} {described(layer)}" for name, layer in layers]
+    if not found:
+        return "it has no nn.Linear or 1x1 nn.Conv2d"
+    return f"its last linear layers are {', '.join(found[-LISTED:])}"
+
+
+def described(layer: nn.Module) -> str:
+    """The layer's type and shape (K, D), for a message."""
+    shape = shape_of(layer)
+    return type(layer).__name__[:80] + (f" {shape}" if shape else "")
+
+
+def quoted(name: str) -> str:
+    """A name from a stranger's model or file, for a message of one line."""
+    return repr(name[:120])
+
+
+def _is_pointwise(conv: nn.Conv2d) -> bool:
+    return conv.kernel_size == (1, 1) and conv.groups == 1 and conv.padding in ((0, 0), "valid", "same")
+
+
+def _is_rows(value: Tensor) -> bool:
+    return value.ndim >= 2 and value.numel() == value.shape[0] * max(value.shape[1:])

@@ -1,0 +1,3 @@
+from rebalance_cli.main import main
+
+main()

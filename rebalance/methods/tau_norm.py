@@ -1,0 +1,108 @@
+"""tau-normalisation: rescale each class's weight by a power of its norm."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from rebalance.blocks import Features, Labels, blocks
+from rebalance.head import LinearHead
+from rebalance.methods.needs import need_linear
+from rebalance.path import Floats, correct_intervals
+
+EXACT = 10_000_000  # logits up to this many are computed in float64
+
+
+def tau_norm(
+    head: LinearHead | None,
+    features: Features,
+    labels: Labels,
+    *,
+    tau: float = 1.0,
+    bias: Literal["drop", "keep", "scale"] = "drop",
+) -> LinearHead:
+    """The joint classifier with ``weight_k / |weight_k|^tau``; nothing is fitted.
+
+    head: the joint head. features, labels: not used (they choose tau: see tune).
+    tau: 0 leaves the weights, 1 makes all norms one.
+    bias: drop it, as the paper and its code do (so tau = 0 is not the joint head either), keep it, or scale it like
+    its class's weight.
+    ValueError when a class's weight has norm 0: there is nothing to rescale.
+    Source: Kang et al. (ICLR 2020), equation 6.
+    """
+    head = need_linear(head, "tau_norm")
+    if not math.isfinite(tau):
+        raise ValueError(f"tau is {tau}; expected a finite number, 0..2 as a rule")
+    # In float64: w / |w|^tau leaves float32's range for tiny norms long before the result does.
+    factors = torch.exp(-tau * _log_norms(head))
+    weight = (head.weight.double() * factors[:, None]).float()
+    biases = {"drop": torch.zeros_like(head.bias), "keep": head.bias, "scale": (head.bias * factors).float()}
+    if bias not in biases:
+        raise ValueError(f"bias is {bias!r}; expected drop, keep or scale")
+    record = {"method": "tau_norm", "hyperparameters": {"tau": float(tau), "bias": bias}}
+    return LinearHead(weight, biases[bias], record={**head.record, **record})
+
+
+def tau_intervals(
+    head: LinearHead | None, features: Features, labels: Tensor, *, bias: str = "drop"
+) -> tuple[Floats, Floats]:
+    """For each row the open interval (lo, hi) of tau on which tau_norm is right; lo >= hi where it never is.
+
+    head: the joint head. features: (N, D). labels: (N,), 0..K-1. bias: drop or scale; a kept bias makes the scores
+    no longer affine in tau (a row may be right on several intervals), which is refused.
+
+    With z the logits, class k scores z_k |w_k|^-tau. Among positive logits the order is that of
+    log|z_k| - tau log|w_k|; among negative ones the reverse; a positive beats zero beats a negative for every tau.
+    """
+    head = need_linear(head, "tau_norm")
+    if bias == "keep":
+        raise ValueError(
+            "tau cannot be searched exactly with bias=keep: a row may be right on several intervals of tau; "
+            "give a grid, such as --grid tau=0:2:0.1, or use bias=drop or bias=scale"
+        )
+    slopes = _log_norms(head)
+    double = len(features) * head.num_classes <= EXACT
+    weight = head.weight.double() if double else head.weight
+    lows, highs = [], []
+    for part, block in blocks(features, device=head.weight.device):
+        z = block.to(weight.dtype) @ weight.T
+        if bias == "scale":
+            z += head.bias
+        lo, hi = _row_intervals(z.double(), slopes, labels[part].to(z.device))
+        lows.append(lo)
+        highs.append(hi)
+    return torch.cat(lows).cpu().numpy(), torch.cat(highs).cpu().numpy()
+
+
+def _row_intervals(z: Tensor, log_norms: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Intervals of a block of logits (B, K), by the sign of the true class's."""
+    own = z.gather(1, labels[:, None])
+    size = z.abs().log()  # -inf for a zero: out of the race among the positive, as it should be
+    ahead = torch.where(z > 0, size, -math.inf)
+    behind = torch.where(z < 0, -size, math.inf)  # zero and positive logits beat a negative one everywhere
+    own_size = torch.where(own == 0, 0.0, size.gather(1, labels[:, None]))  # finite where it is not looked at
+    lo_up, hi_up = correct_intervals(ahead.scatter(1, labels[:, None], own_size), -log_norms, labels)
+    lo_down, hi_down = correct_intervals(behind.scatter(1, labels[:, None], -own_size), log_norms, labels)
+    # A zero stays zero: right everywhere if nothing is positive and no zero stands at a lower class id, else nowhere.
+    first_best = z.argmax(dim=1) == labels
+    lo_zero = torch.where(first_best, -math.inf, math.inf)
+    sign = own[:, 0].sign()
+    lo = torch.where(sign > 0, lo_up, torch.where(sign < 0, lo_down, lo_zero))
+    hi = torch.where(sign > 0, hi_up, torch.where(sign < 0, hi_down, -lo_zero))
+    return lo, hi
+
+
+def _log_norms(head: LinearHead) -> Tensor:
+    """(K,) log|w_k| in float64."""
+    norms = torch.linalg.vector_norm(head.weight.double(), dim=1)
+    zero = torch.nonzero(norms == 0)
+    if len(zero):
+        raise ValueError(
+            f"the weight of class {int(zero[0])} has norm 0 ({len(zero)} of {len(norms)} classes have): "
+            "tau_norm cannot rescale it; use another method or a head trained on every class"
+        )
+    log_norms: Tensor = norms.log()
+    return log_norms

@@ -1,0 +1,136 @@
+"""The four samplers of Kang et al. (2020, section 3.2): which rows a training epoch visits, in which order.
+
+Class j is drawn with probability ``p_j = n_j^q / sum_i n_i^q``: q = 1 instance-balanced, q = 0 class-balanced,
+q = 1/2 square-root; progressively-balanced goes from q = 1 to q = 0 in a straight line over the epochs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+from torch.utils.data import Sampler
+
+from rebalance.blocks import Labels, as_labels
+
+Order = NDArray[np.int64]
+
+ROWS_A_VISIT = 4  # the reference's num_samples_cls: consecutive rows of the class that is visited
+
+
+class EpochSampler(Sampler[int]):
+    """Row indices of one epoch after another; an epoch is as long as the number of labelled rows.
+
+    draw: ``draw(epoch) -> (N,)`` row indices.
+    rows: N.
+    """
+
+    def __init__(self, draw: Callable[[int], Order], rows: int) -> None:
+        self._draw = draw
+        self._rows = rows
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Say which epoch the next iteration is (0-based); only progressively-balanced sampling asks."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self._rows
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._draw(self.epoch).tolist())
+
+
+class _Cycle:
+    """Endless passes over a list, each in a new random order (a permutation cycle, not independent draws)."""
+
+    def __init__(self, items: Order, rng: np.random.Generator) -> None:
+        self._items, self._rng, self._left = items, rng, items[:0]
+
+    def take(self, count: int) -> Order:
+        """The next items; a list shorter than count repeats."""
+        parts = []
+        while count > 0:
+            if not len(self._left):
+                self._left = self._rng.permutation(self._items)
+            parts.append(self._left[:count])
+            self._left = self._left[count:]
+            count -= len(parts[-1])
+        return np.concatenate(parts)
+
+
+def instance_balanced(labels: Labels, *, epochs: int, seed: int = 0) -> EpochSampler:
+    """Every row once an epoch, shuffled: p_j = n_j / N."""
+    rows, _ = _rows_by_class(labels)
+    rng = np.random.default_rng(seed)
+    return EpochSampler(lambda _epoch: rng.permutation(rows), len(rows))
+
+
+def class_balanced(labels: Labels, *, epochs: int, seed: int = 0) -> EpochSampler:
+    """Every class equally often: p_j = 1 / C.
+
+    As the reference's ClassAwareSampler: classes in a permutation cycle, 4 consecutive rows of each from that class's
+    own permutation cycle; both cycles go on across epochs. An epoch here is N rows, as its training loop cuts it.
+    """
+    rows, members = _rows_by_class(labels)
+    rng = np.random.default_rng(seed)
+    classes = _Cycle(np.arange(len(members)), rng)
+    cycles = [_Cycle(member, rng) for member in members]
+
+    def draw(_epoch: int) -> Order:
+        visits = classes.take(-(-len(rows) // ROWS_A_VISIT))
+        return np.concatenate([cycles[c].take(ROWS_A_VISIT) for c in visits])[: len(rows)]
+
+    return EpochSampler(draw, len(rows))
+
+
+def square_root(labels: Labels, *, epochs: int, seed: int = 0) -> EpochSampler:
+    """p_j proportional to sqrt(n_j): rows drawn with replacement, each with weight sqrt(n_j) / n_j."""
+    rows, members = _rows_by_class(labels)
+    rng = np.random.default_rng(seed)
+    weights = np.concatenate([np.full(len(member), len(member) ** -0.5) for member in members])
+    order = np.concatenate(members)
+    weights /= weights.sum()
+    return EpochSampler(lambda _epoch: rng.choice(order, size=len(rows), p=weights), len(rows))
+
+
+def progressively_balanced(labels: Labels, *, epochs: int, seed: int = 0) -> EpochSampler:
+    """p_j(t) = (1 - t) n_j / N + t / C, with t = epoch / (epochs - 1): first epoch instance-, last class-balanced.
+
+    A class is drawn, then the next row of that class's permutation cycle, as the reference does.
+    """
+    rows, members = _rows_by_class(labels)
+    rng = np.random.default_rng(seed)
+    cycles = [_Cycle(member, rng) for member in members]
+    sizes = np.array([len(member) for member in members], dtype=np.float64)
+
+    def draw(epoch: int) -> Order:
+        t = min(epoch / (epochs - 1), 1.0) if epochs > 1 else 0.0
+        chances = (1 - t) * sizes / sizes.sum() + t / len(sizes)
+        drawn = rng.choice(len(sizes), size=len(rows), p=chances / chances.sum())
+        out = np.empty(len(rows), dtype=np.int64)
+        for c in np.unique(drawn):
+            places = np.flatnonzero(drawn == c)
+            out[places] = cycles[c].take(len(places))
+        return out
+
+    return EpochSampler(draw, len(rows))
+
+
+SAMPLERS: dict[str, Callable[..., EpochSampler]] = {
+    "instance": instance_balanced,
+    "class": class_balanced,
+    "sqrt": square_root,
+    "progressive": progressively_balanced,
+}
+
+
+def _rows_by_class(labels: Labels) -> tuple[Order, list[Order]]:
+    """All labelled rows, and those of every class that has any."""
+    values = as_labels(labels).cpu().numpy()
+    rows = np.flatnonzero(values >= 0)
+    if not len(rows):
+        raise ValueError("no row has a label; expected at least one to sample from")
+    classes = np.unique(values[rows])
+    return rows, [np.flatnonzero(values == c) for c in classes]
