@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -82,7 +83,10 @@ def read_head(path: Path, size: int) -> bytes:
     The file is opened without blocking and looked at through its descriptor: a FIFO would wait for ever.
     """
     handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-    with os.fdopen(handle, "rb") as file:
-        if not os.path.isfile(file.fileno()):
+    try:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
             raise OSError(f"{path}: not a regular file")
-        return file.read(size)
+        with os.fdopen(handle, "rb", closefd=False) as file:
+            return file.read(size)
+    finally:
+        os.close(handle)

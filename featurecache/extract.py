@@ -4,27 +4,26 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from featurecache import layout
 from featurecache.checkpoint import digest
-from featurecache.classifier import Classifier, capture, find_classifier
+from featurecache.classifier import Classifier, find_classifier
+from featurecache.described import ids_of, labels_of, rows_of
+from featurecache.passes import Progress, SplitPass
 from featurecache.plan import CachePlan, SplitPlan, missing_shards, read_plan
 from featurecache.proof import logits_of
-from featurecache.storage import check_dtype, check_labels, data_digest, encode_ids, head_digest, to_storage
-from featurecache.writer import ShardWriter, start_cache
-
-Progress: TypeAlias = Callable[[str, int, int], None]
-"""Called with the split, the rows done and the rows in all."""
+from featurecache.storage import check_dtype, data_digest, head_digest
+from featurecache.writer import start_cache
 
 
 @dataclass
@@ -80,32 +79,55 @@ def extract(
         raise ValueError("no split to extract; expected at least one, such as train")
     if batch_size < 1:
         raise ValueError(f"batch_size is {batch_size}; expected 1 or more")
-    was_training, was_on = model.training, next((tensor.device for tensor in model.parameters()), target)
-    model = model.to(target).eval()
-    try:
+    if class_names is None:
+        named = (getattr(data, "class_names", None) for data in splits.values())
+        class_names = next((names for names in named if names is not None), None)
+    with _evaluating(model, target):
         found = _find(model, splits, layer, batch_size, target)
         plan = _plan(found, digest(model.state_dict()), class_names, check_dtype(dtype), logits, model_name, transform)
-        if (cache / layout.CACHE_FILE).exists():
-            there = read_plan(cache)
-            there.check_same(plan, cache)
-            plan = there
+        plan = _join(cache, plan)
         for name, data in splits.items():
+            layout.check_split_name(name)
             plan = _plan_split(plan, name, data, batch_size, name in seen, cache)
         _check_classes(plan, splits)
         start_cache(cache, (found.weight, found.bias))
         plan.save(cache)
         done, began = Extraction(found.name), time.perf_counter()
         for name, data in splits.items():
-            run = _Pass(model, found.name, plan, name, data, target, workers, progress)
+            run = SplitPass(model, found.name, plan, name, data, target, workers, progress)
             rows = run.fill(cache)
             if rows:
                 done.written[name] = rows
             else:
                 done.kept.append(name)
         done.seconds = time.perf_counter() - began
-    finally:
-        model.to(was_on).train(was_training)
     return done
+
+
+@contextmanager
+def _evaluating(model: nn.Module, device: torch.device) -> Iterator[None]:
+    """Eval mode on the device inside the block; every module as it was afterwards."""
+    modes = [(module, module.training) for module in model.modules()]
+    was_on = next((tensor.device for tensor in model.parameters()), device)
+    model.to(device).eval()
+    try:
+        yield
+    finally:
+        model.to(was_on)
+        for module, training in modes:
+            module.training = training
+
+
+def _join(cache: Path, plan: CachePlan) -> CachePlan:
+    """The plan of the cache that is there, which must be of the same extraction; else the new one."""
+    if not (cache / layout.CACHE_FILE).exists():
+        return plan
+    there = read_plan(cache)
+    if all(len(missing_shards(cache, name, split)) == len(split.bounds) - 1 for name, split in there.splits.items()):
+        (cache / layout.CACHE_FILE).unlink()  # begun, and no file of it finished: nothing is lost by starting afresh
+        return plan
+    there.check_same(plan, cache)
+    return there
 
 
 def _find(
@@ -117,13 +139,13 @@ def _find(
 ) -> Classifier:
     """The classifier, proved on the first batch of the first split."""
     name, data = next(iter(splits.items()))
-    rows = min(batch_size, _rows(data, name))
+    rows = min(batch_size, rows_of(data, name))
     inputs, _ = next(iter(DataLoader(Subset(data, range(rows)), batch_size=rows)))
     with torch.inference_mode():
         output = logits_of(model(inputs.to(device)))
     if output.ndim == 2 and not bool(torch.isfinite(output).all()):
         bad = int((~torch.isfinite(output)).any(dim=1).to(torch.uint8).argmax())
-        sample = _ids(data, rows)[bad].decode(errors="replace")[:80]
+        sample = ids_of(data, rows_of(data, name))[bad].decode(errors="replace")[:80]
         raise ValueError(
             f"the model gives NaN or infinity for sample {sample!r} of {name}; expected finite logits: "
             "the weights or this input are broken"
@@ -161,14 +183,18 @@ def _plan(
 
 def _plan_split(plan: CachePlan, name: str, data: Dataset[Any], batch_size: int, seen: bool, cache: Path) -> CachePlan:
     """The plan with this split; the entry that is there must be of the same data."""
-    rows = _rows(data, name)
-    labels = _labels(data)
+    rows = rows_of(data, name)
+    labels = labels_of(data)
+    if labels is not None and len(labels) != rows:
+        raise ValueError(f"{name}: the data set has {rows} rows and {len(labels)} labels; expected one a row")
     if labels is not None and len(labels) and int(labels.max()) >= plan.classes:
         raise ValueError(
             f"{name}: label {int(labels.max())} is out of range: the model has {plan.classes} outputs "
             f"(0..{plan.classes - 1})"
         )
-    data_hash = None if labels is None else data_digest([i.decode(errors="replace") for i in _ids(data, rows)], labels)
+    data_hash = (
+        None if labels is None else data_digest([i.decode(errors="replace") for i in ids_of(data, rows)], labels)
+    )
     width, logits = plan.specification["features"]["width"], plan.specification["logits"] != "none"
     row_bytes = 4 * width + (4 * plan.classes if logits else 0)
     wanted = SplitPlan.of(rows, row_bytes=row_bytes, batch_size=batch_size, seen=seen, data=data_hash)
@@ -191,12 +217,12 @@ def _plan_split(plan: CachePlan, name: str, data: Dataset[Any], batch_size: int,
 
 def _check_classes(plan: CachePlan, splits: Mapping[str, Dataset[Any]]) -> None:
     """Refuse a class that is met in another split and has no row in train: nothing could be fitted for it."""
-    train = _labels(splits["train"]) if "train" in splits else None
+    train = labels_of(splits["train"]) if "train" in splits else None
     if train is None:
         return
     known = np.unique(train[train >= 0])
     for name, data in splits.items():
-        labels = _labels(data)
+        labels = labels_of(data)
         lost = [] if labels is None else np.setdiff1d(labels[labels >= 0], known).tolist()
         if lost:
             title = f" ({plan.class_names[lost[0]][:80]!r})" if plan.class_names else ""
@@ -204,100 +230,3 @@ def _check_classes(plan: CachePlan, splits: Mapping[str, Dataset[Any]]) -> None:
                 f"class {lost[0]}{title} has rows in {name} and none in train ({len(lost)} such classes); "
                 "expected every class in train: add images or leave the class out"
             )
-
-
-class _Pass:
-    """The pass over one split."""
-
-    def __init__(
-        self,
-        model: nn.Module,
-        layer: str,
-        plan: CachePlan,
-        name: str,
-        data: Dataset[Any],
-        device: torch.device,
-        workers: int,
-        progress: Progress | None,
-    ) -> None:
-        self._model, self._layer, self._device, self._workers = model, layer, device, workers
-        self._plan, self._name, self._data, self._progress = plan, name, data, progress
-        self._split = plan.splits[name]
-        self._ids = _ids(data, self._split.rows)
-        self._dtype = plan.specification["features"]["dtype"]
-        self._logits = plan.specification["logits"] != "none"
-
-    def fill(self, cache: Path) -> int:
-        """Write the files of the split that are missing; the number of rows written."""
-        written = 0
-        for shard in missing_shards(cache, self._name, self._split):
-            start, stop = self._split.bounds[shard], self._split.bounds[shard + 1]
-            columns = layout.columns(
-                stop - start,
-                self._plan.specification["features"]["width"],
-                dtype=self._dtype,
-                classes=self._plan.classes if self._logits else None,
-                id_bytes=self._ids.dtype.itemsize,
-            )
-            with ShardWriter(cache, self._plan, self._name, shard, columns) as writer:
-                for block in self._blocks(start, stop):
-                    writer.append(block)
-                    written += len(block["labels"])
-                    if self._progress:
-                        self._progress(self._name, start + written, self._split.rows)
-        return written
-
-    def _blocks(self, start: int, stop: int) -> Iterator[dict[str, NDArray[Any]]]:
-        loader = DataLoader(
-            Subset(self._data, range(start, stop)),
-            batch_size=self._split.batch_size,
-            num_workers=self._workers,
-            pin_memory=self._device.type == "cuda",
-        )
-        low = start
-        with capture(self._model, self._layer) as captured, torch.inference_mode():
-            for inputs, labels in loader:
-                output = logits_of(self._model(inputs.to(self._device, non_blocking=True)))
-                rows = slice(low, low + len(inputs))
-                yield self._block(captured.features, output, labels, rows)
-                low = rows.stop
-
-    def _block(self, features: Tensor, logits: Tensor, labels: Tensor, rows: slice) -> dict[str, NDArray[Any]]:
-        ids = self._ids[rows]
-        known = check_labels(labels.numpy())
-        if int(known.max()) >= self._plan.classes:
-            raise ValueError(
-                f"{self._name}: label {int(known.max())} is out of range: the model has {self._plan.classes} outputs"
-            )
-        block = {
-            "features": to_storage(features.float().cpu().numpy(), self._dtype, ids),
-            "labels": known,
-            "index": np.arange(rows.start, rows.stop),
-            "sample_id": ids,
-            "status": np.zeros(len(ids), dtype=np.uint8),
-        }
-        if self._logits:
-            block["logits"] = to_storage(logits.float().cpu().numpy(), "float32", ids, what="logits")
-        return block
-
-
-def _rows(data: Dataset[Any], name: str) -> int:
-    rows = len(data) if hasattr(data, "__len__") else 0
-    if rows < 1:
-        raise ValueError(f"{name}: the data set has no rows; expected at least one image")
-    return rows
-
-
-def _ids(data: Dataset[Any], rows: int) -> NDArray[np.bytes_]:
-    """What the rows are called: by the data set, or their numbers."""
-    names = getattr(data, "sample_ids", None)
-    ids = encode_ids([str(i) for i in range(rows)] if names is None else names)
-    if len(ids) < rows:
-        raise ValueError(f"the data set has {rows} rows and {len(ids)} sample_ids; expected one a row")
-    return ids
-
-
-def _labels(data: Dataset[Any]) -> NDArray[np.int64] | None:
-    """The labels, where the data set knows them without loading images."""
-    labels = getattr(data, "labels", None)
-    return None if labels is None else check_labels(np.asarray(labels))

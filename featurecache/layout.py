@@ -67,6 +67,7 @@ PREFIX = struct.Struct("<8sII")
 MIN_USER_BLOCK, MAX_USER_BLOCK = 4096, 2**26
 ALIGNMENT = 64
 
+MAX_OFFSET = 2**63
 MAX_ROWS, MAX_WIDTH, MAX_CLASSES, MAX_ID = 2**40, 2**20, 10**6, 4096
 REQUIRED = ("features", "labels", "index", "sample_id", "status")
 DTYPES = {
@@ -94,9 +95,14 @@ class Column:
         return self.dtype.itemsize * math.prod(self.shape)
 
 
+def shown(path: Path) -> str:
+    """A path for a message: as it is, or quoted where it holds what no line should."""
+    return str(path) if str(path).isprintable() else repr(str(path))
+
+
 def check_split_name(name: str) -> str:
     """The name; ValueError unless it is a plain folder name."""
-    if not _SPLIT.fullmatch(name):
+    if not _SPLIT.fullmatch(name) or name.startswith((CACHE_FILE, HEAD_FILE)):
         raise ValueError(f"split name {name[:80]!r}: expected letters, digits, '_', '.' and '-', such as train or val")
     return name
 
@@ -109,7 +115,7 @@ def shard_path(cache: Path, split: str, shard: int) -> Path:
 def specification_hash(specification: dict[str, Any]) -> str:
     """SHA-256 of the specification as canonical JSON."""
     text = json.dumps(specification, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
 
 
 def columns(rows: int, width: int, *, dtype: str, classes: int | None, id_bytes: int) -> dict[str, Column]:
@@ -186,7 +192,7 @@ def check_format(document: dict[str, Any], expected: str, path: Path) -> None:
         raise ValueError(f"{path}: its schema is {str(schema)[:40]!r}, expected two integers such as [1, 0]")
     if schema[0] != SCHEMA[0]:
         hint = "update featurecache-rebalance" if schema[0] > SCHEMA[0] else "extract it again"
-        raise ValueError(f"{path}: cache version {schema[0]}, this release reads version {SCHEMA[0]}: {hint}")
+        raise ValueError(f"{path}: cache version {str(schema[0])[:20]}, this release reads version {SCHEMA[0]}: {hint}")
 
 
 def parse_columns(header: dict[str, Any], size: int, path: Path) -> dict[str, Column]:
@@ -198,7 +204,9 @@ def parse_columns(header: dict[str, Any], size: int, path: Path) -> dict[str, Co
     if type(rows) is not int or not 0 < rows <= MAX_ROWS or not isinstance(entries, dict):
         raise ValueError(f"{path}: the shard's header gives {str(rows)[:40]} rows; expected 1 or more, and columns")
     if set(entries) - {"logits"} != set(REQUIRED):
-        raise ValueError(f"{path}: the shard has columns {sorted(entries)[:8]}; expected {', '.join(REQUIRED)}")
+        raise ValueError(
+            f"{path}: the shard has columns {', '.join(sorted(entries))[:100]!r}; expected {', '.join(REQUIRED)}"
+        )
     out = {name: _parse_column(name, entry, rows, path) for name, entry in entries.items()}
     spans = sorted((column.offset, column.offset + column.nbytes, name) for name, column in out.items())
     end, before = MIN_USER_BLOCK, "the header"
@@ -226,7 +234,7 @@ def _parse_column(name: str, entry: Any, rows: int, path: Path) -> Column:
         and shape[0] == rows
         and (wide is None or 0 < shape[1] <= wide)
     )
-    if not (known and fits and type(offset) is int and offset >= 0):
+    if not (known and fits and type(offset) is int and 0 <= offset < MAX_OFFSET and offset % ALIGNMENT == 0):
         raise ValueError(
             f"{path}: column {name} is given as {json.dumps(entry)[:100]}; expected a known dtype, "
             f"a shape of {rows} rows and an offset"

@@ -87,17 +87,24 @@ class CachePlan:
         mine = {**_flat(self.specification), "classes": self.classes, "class names": self.class_names}
         theirs = {**_flat(other.specification), "classes": other.classes, "class names": other.class_names}
         for key in dict.fromkeys([*mine, *theirs]):
-            if mine.get(key) != theirs.get(key):
-                raise ValueError(
-                    f"{cache}: a cache of another extraction: its {key} is {_short(mine.get(key))}, "
-                    f"asked for was {_short(theirs.get(key))}; use another folder for the new one"
-                )
+            one, two = mine.get(key), theirs.get(key)
+            if one == two:
+                continue
+            if isinstance(one, tuple) and isinstance(two, tuple) and len(one) == len(two):
+                place = next(i for i, (a, b) in enumerate(zip(one, two, strict=True)) if a != b)
+                key, one, two = f"{key} {place}", repr(one[place]), repr(two[place])
+            raise ValueError(
+                f"{cache}: a cache of another extraction: its {key} is {_short(one)}, "
+                f"asked for was {_short(two)}; use another folder for the new one"
+            )
 
 
 def read_plan(cache: Path) -> CachePlan:
     """The plan of a cache. FileNotFoundError or ValueError, in one line, when the folder is not a cache."""
     if not cache.exists():
-        raise FileNotFoundError(f"{cache}: no such cache; make it with `rebalance extract` or featurecache.write")
+        raise FileNotFoundError(
+            f"{layout.shown(cache)}: no such cache; make it with `rebalance extract` or featurecache.write"
+        )
     file = cache / layout.CACHE_FILE
     if not cache.is_dir() or not file.exists():
         what = "a folder without cache.json" if cache.is_dir() else "a file"
@@ -126,21 +133,27 @@ def parse_plan(document: dict[str, Any], file: Path) -> CachePlan:
         specification,
         classes,
         None if names is None else tuple(names),
-        {layout.check_split_name(name): _parse_split(name, entry, file) for name, entry in splits.items()},
+        {name: _parse_split(name, entry, file) for name, entry in splits.items()},
     )
 
 
 def _parse_split(name: str, entry: Any, file: Path) -> SplitPlan:
+    try:
+        layout.check_split_name(name)
+    except ValueError as error:
+        raise ValueError(f"{file}: {error}") from None
     entry = entry if isinstance(entry, dict) else {}
     rows, batch, bounds = entry.get("rows"), entry.get("batch_size"), entry.get("bounds")
     numbers = [rows, batch, *(bounds if isinstance(bounds, list) else [None])]
     if not all(type(number) is int and 0 <= number <= layout.MAX_ROWS for number in numbers) or not batch:
         raise ValueError(f"{file}: split {name!r}: rows, batch_size and bounds; expected integers")
-    if bounds[0] != 0 or bounds[-1] != rows or any(a >= b for a, b in pairwise(bounds)):
+    if rows < 1 or len(bounds) < 2 or bounds[0] != 0 or bounds[-1] != rows or any(a >= b for a, b in pairwise(bounds)):
         raise ValueError(f"{file}: split {name!r}: bounds; expected numbers ascending from 0 to {rows}")
     seen, data = entry.get("seen"), entry.get("data")
-    if not (seen is None or isinstance(seen, bool)) or not (data is None or isinstance(data, str)):
+    if not (seen is None or isinstance(seen, bool)):
         raise ValueError(f"{file}: split {name!r}: seen; expected true, false or null")
+    if not (data is None or isinstance(data, str)):
+        raise ValueError(f"{file}: split {name!r}: data; expected a digest or null")
     return SplitPlan(rows, batch, tuple(bounds), seen, data)
 
 

@@ -21,6 +21,7 @@ from torch import Tensor
 from featurecache import disk, layout
 from featurecache.plan import CachePlan, missing_shards, read_plan
 from featurecache.sharded import ShardedArray
+from featurecache.storage import head_digest
 
 
 class UnknownSplit(KeyError, ValueError):
@@ -125,6 +126,9 @@ class FeatureCache(Mapping[str, Split]):
             self._open[split] = Split(self.path, split, self.plan)
         return self._open[split]
 
+    def __contains__(self, split: object) -> bool:
+        return split in self.plan.splits
+
     def __iter__(self) -> Iterator[str]:
         return iter(self.plan.splits)
 
@@ -158,16 +162,23 @@ class FeatureCache(Mapping[str, Split]):
         if not self.has_head:
             raise ValueError(f"{self.path}: this cache has no head; methods that need none (ncm, crt) still work")
         try:
+            if file.exists() and not file.is_file():
+                raise OSError("not a regular file")  # safetensors would wait for a FIFO
             tensors = load_file(file)
-            weight, bias = tensors["weight"].float(), tensors["bias"].float()
+            weight, bias = tensors["weight"], tensors["bias"]
         except (OSError, SafetensorError, KeyError) as error:
             raise ValueError(f"{file}: the cache's head cannot be read ({error}); extract again") from error
         if weight.ndim != 2 or len(weight) != self.num_classes or bias.shape != weight.shape[:1]:
             raise ValueError(
                 f"{file}: weight {tuple(weight.shape)}, bias {tuple(bias.shape)}; expected {self.num_classes} classes"
             )
+        if not (weight.is_floating_point() and bias.is_floating_point()):
+            raise ValueError(f"{file}: weight {weight.dtype}, bias {bias.dtype}; expected floats")
+        weight, bias = weight.float(), bias.float()
         if not bool(torch.isfinite(weight).all() and torch.isfinite(bias).all()):
             raise ValueError(f"{file}: the cache's head holds NaN or infinity; extract again")
+        if head_digest(weight, bias) != self.plan.specification["head"]:
+            raise ValueError(f"{file}: weight {tuple(weight.shape)} is not the head of this cache; extract again")
         return weight, bias
 
     @cached_property
@@ -216,11 +227,20 @@ def _open_shard(cache: Path, plan: CachePlan, split: str, shard: int) -> dict[st
     columns = layout.parse_columns(header, path.stat().st_size, path)
     bounds = plan.splits[split].bounds
     cache_entry = header.get("cache")
-    own_hash = cache_entry.get("hash") if isinstance(cache_entry, dict) else None
-    if own_hash != plan.hash or header.get("split") != split or header.get("shard") != shard:
+    expected = plan.to_json(only=split)
+    own = cache_entry if isinstance(cache_entry, dict) else {}
+    if (
+        own.get("hash") != plan.hash
+        or own.get("splits") != expected["splits"]
+        or header.get("split") != split
+        or header.get("shard") != shard
+    ):
         raise ValueError(f"{path}: a shard of another cache or split; expected {split} {shard} of this one")
     rows = bounds[shard + 1] - bounds[shard]
     logits = columns.get("logits")
+    stored = {"dtype": columns["features"].dtype.name, "width": columns["features"].shape[1]}
+    if stored != plan.specification.get("features") or (logits is None) != (plan.specification.get("logits") == "none"):
+        raise ValueError(f"{path}: its columns are not those of the cache ({stored}): the file is damaged")
     if columns["labels"].shape != (rows,) or (logits and logits.shape[1] != plan.classes):
         raise ValueError(f"{path}: {header['rows']} rows; the plan says {rows} rows of {plan.classes} classes")
     maps = {

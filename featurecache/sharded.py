@@ -33,15 +33,20 @@ class ShardedArray:
         """Rows by number, slice, list or array of numbers, or boolean mask."""
         if isinstance(rows, slice):
             return self._slice(rows)
+        if isinstance(rows, tuple):
+            raise IndexError(f"{len(rows)} indices; expected rows only: take columns of what comes back")
         wanted = np.asarray(rows)
         if wanted.dtype == bool:
             if wanted.shape != (len(self),):
                 raise IndexError(f"mask of shape {wanted.shape} for {len(self)} rows")
             wanted = np.flatnonzero(wanted)
+        if wanted.size and wanted.dtype.kind not in "iu":
+            raise IndexError(f"rows are {wanted.dtype}; expected integers, a slice or a boolean mask")
         flat = wanted.ravel().astype(np.int64)
         flat = np.where(flat < 0, flat + len(self), flat)
         if len(flat) and (flat.min() < 0 or flat.max() >= len(self)):
-            raise IndexError(f"row {int(wanted.ravel()[0])} of {len(self)} rows")
+            bad = wanted.ravel()[(flat < 0) | (flat >= len(self))][0]
+            raise IndexError(f"row {int(bad)} of {len(self)} rows")
         out = np.empty((len(flat), *self.shape[1:]), dtype=self.dtype)
         shard = np.searchsorted(self._bounds, flat, side="right") - 1
         for number in np.unique(shard):
@@ -63,6 +68,8 @@ class ShardedArray:
         return np.concatenate(pieces) if pieces else self._parts[0][:0]
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        if copy is False:
+            raise ValueError("an array over several files cannot be had without a copy")
         return np.concatenate(self._parts).astype(dtype or self.dtype, copy=False)
 
     def __repr__(self) -> str:

@@ -25,7 +25,8 @@ def to_storage(values: NDArray[Any], dtype: str, ids: NDArray[np.bytes_], *, wha
     value = values[row][~np.isfinite(stored[row])][0]
     name = ids[row].decode(errors="replace")[:80]
     if np.isfinite(value):
-        raise ValueError(f"{what} of sample {name!r} hold {value:g}, too large for {dtype}; use --dtype float32")
+        hint = "use --dtype float32" if dtype == "float16" else "expected numbers below 3e38"
+        raise ValueError(f"{what} of sample {name!r} hold {value:g}, too large for {dtype}; {hint}")
     raise ValueError(
         f"{what} of sample {name!r} hold {value}; expected finite numbers: the model or this input is broken"
     )
@@ -44,12 +45,17 @@ def check_labels(labels: NDArray[Any]) -> NDArray[np.int64]:
         raise ValueError(f"labels are {labels.dtype} of shape {labels.shape}; expected integers (N,)")
     if len(labels) and int(labels.min()) < -1:
         raise ValueError(f"label {int(labels.min())}: expected class ids from 0, or -1 for a row without a label")
+    if len(labels) and int(labels.max()) >= layout.MAX_CLASSES:
+        raise ValueError(f"label {int(labels.max())}: expected class ids below {layout.MAX_CLASSES}")
     return labels.astype(np.int64)
 
 
 def encode_ids(names: Sequence[str]) -> NDArray[np.bytes_]:
     """Sample ids as fixed-width UTF-8 (N,); ValueError for one that is too long or ends in a zero byte."""
-    encoded = [name.encode("utf-8", errors="surrogateescape") for name in names]
+    try:
+        encoded = [name.encode("utf-8", errors="surrogateescape") for name in names]
+    except UnicodeEncodeError as error:
+        raise ValueError(f"sample id {str(error.object)[:80]!r}: expected text that UTF-8 can hold") from error
     for name in encoded:
         if len(name) > layout.MAX_ID or b"\0" in name:
             raise ValueError(f"sample id {name[:80]!r}: expected at most {layout.MAX_ID} bytes and no zero byte")

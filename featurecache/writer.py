@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -46,12 +46,23 @@ class ShardWriter:
             "columns": {name: _entry(column) for name, column in columns.items()},
             "cache": plan.to_json(only=split),
         }
+        block = layout.user_block_size(header)
         self._final.parent.mkdir(exist_ok=True)
-        self._columns = _create(self._part, columns, layout.user_block_size(header))
-        header["columns"] = {name: _entry(column) for name, column in self._columns.items()}
-        self._file = os.open(self._part, os.O_RDWR)
-        disk.allocate(self._file, max(column.offset + column.nbytes for column in self._columns.values()))
-        disk.write_at(self._file, layout.pack_header(header), 0)
+        with ExitStack() as undo:
+            undo.callback(self._discard)
+            self._columns = _create(self._part, columns, block)
+            header["columns"] = {name: _entry(column) for name, column in self._columns.items()}
+            self._file = os.open(self._part, os.O_RDWR)
+            undo.callback(os.close, self._file)
+            disk.allocate(self._file, max(column.offset + column.nbytes for column in self._columns.values()))
+            disk.write_at(self._file, layout.pack_header(header), 0)
+            undo.pop_all()
+
+    def _discard(self) -> None:
+        """Remove what is not whole."""
+        self._part.unlink(missing_ok=True)
+        with suppress(OSError):  # not empty: the split has other files
+            self._final.parent.rmdir()
 
     def __enter__(self) -> Self:
         return self
@@ -66,9 +77,7 @@ class ShardWriter:
                     raise ValueError(f"{self._final}: {self._written} of {self._rows} rows were written")
                 disk.publish(self._part, self._final)
         finally:
-            self._part.unlink(missing_ok=True)
-            with suppress(OSError):  # not empty: the split has other files
-                self._final.parent.rmdir()
+            self._discard()
 
     def append(self, block: Mapping[str, NDArray[Any]]) -> None:
         """Write the next rows: every column, of its own dtype, (n, …)."""
@@ -88,7 +97,8 @@ def start_cache(cache: Path, head: tuple[Tensor, Tensor] | None) -> None:
     """Make the folder and write the head, if they are not there yet."""
     cache.mkdir(parents=True, exist_ok=True)
     file = cache / layout.HEAD_FILE
-    if head is not None and not file.exists():
+    # Without cache.json a head is what a refused or stopped attempt left.
+    if head is not None and not (file.exists() and (cache / layout.CACHE_FILE).exists()):
         with disk.replacing(file) as part:
             part.write_bytes(save({"weight": head[0].contiguous(), "bias": head[1].contiguous()}))
 
@@ -97,6 +107,7 @@ def _create(part: Path, columns: Mapping[str, layout.Column], user_block: int) -
     """Lay out the empty HDF5 file and say where its columns lie."""
     creation, access = h5py.h5p.create(h5py.h5p.FILE_CREATE), h5py.h5p.create(h5py.h5p.FILE_ACCESS)
     creation.set_userblock(user_block)
+    creation.set_obj_track_times(False)  # of the root group
     # v108: checksummed metadata, and no "open for writing" flag that a killed writer would leave set.
     access.set_libver_bounds(h5py.h5f.LIBVER_V18, h5py.h5f.LIBVER_V18)
     access.set_alignment(1, layout.ALIGNMENT)

@@ -37,12 +37,16 @@ Labels: TypeAlias = Tensor | Rows
 
 def as_labels(labels: Labels) -> Tensor:
     """The labels as an int64 tensor (N,); ValueError when they are not integers in one dimension."""
-    tensor = labels if isinstance(labels, Tensor) else torch.from_numpy(np.array(labels))
-    if tensor.ndim != 1:
-        raise ValueError(f"labels have shape {tuple(tensor.shape)}; expected one dimension, one class id a row")
-    if tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool:
-        raise ValueError(f"labels are {tensor.dtype}; expected integers (class ids, -1 where there is none)")
-    return tensor.to(torch.int64)
+    if not isinstance(labels, Tensor):
+        array = np.asarray(labels[0 : len(labels)])
+        if array.dtype.kind not in "iu":
+            raise ValueError(f"labels are {array.dtype}; expected integers (class ids, -1 where there is none)")
+        labels = torch.from_numpy(array.astype(np.int64))
+    if labels.ndim != 1:
+        raise ValueError(f"labels have shape {tuple(labels.shape)}; expected one dimension, one class id a row")
+    if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
+        raise ValueError(f"labels are {labels.dtype}; expected integers (class ids, -1 where there is none)")
+    return labels.to(torch.int64)
 
 
 def width(features: Features) -> int:
@@ -67,8 +71,9 @@ def blocks(
         part = slice(start, min(start + step, len(features)))
         block = features[part]
         if not isinstance(block, Tensor):
-            # A read-only memory map would make torch warn; the upcast copies anyway where it is needed.
-            block = torch.from_numpy(np.array(block, dtype=np.float32, copy=True))
+            with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinity, which is refused by its row
+                # A read-only memory map would make torch warn; the upcast copies anyway where it is needed.
+                block = torch.from_numpy(np.array(block, dtype=np.float32, copy=True))
         yield part, block.to(target, torch.float32)
 
 

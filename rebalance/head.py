@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self, TypeAlias
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
@@ -39,10 +40,10 @@ class LinearHead:
     record: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        weight = torch.as_tensor(self.weight).detach().to(torch.float32)
+        weight = _own("weight", self.weight)
         if weight.ndim != 2 or 0 in weight.shape:
             raise ValueError(f"head weight has shape {tuple(weight.shape)}; expected (K, D)")
-        bias = weight.new_zeros(len(weight)) if self.bias is None else torch.as_tensor(self.bias).detach().to(weight)
+        bias = weight.new_zeros(len(weight)) if self.bias is None else _own("bias", self.bias).to(weight.device)
         if bias.shape != (len(weight),):
             raise ValueError(f"head bias has shape {tuple(bias.shape)}; expected ({len(weight)},), one number a class")
         for name, tensor in (("weight", weight), ("bias", bias)):
@@ -102,8 +103,8 @@ class LinearHead:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the head as a safetensors file, under a temporary name that is renamed when the file is whole."""
         path = Path(path)
-        metadata = {"format": "rebalance.head", "type": _NAMES[type(self)]}
-        metadata |= {key: json.dumps(value) for key, value in self.record.items()}
+        metadata = {key: json.dumps(value) for key, value in self.record.items()}
+        metadata |= {"format": "rebalance.head", "type": _NAMES[type(self)]}
         tensors = {name: tensor.cpu().contiguous() for name, tensor in self.tensors().items()}
         temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
         try:
@@ -130,7 +131,7 @@ class NormalizedHead(LinearHead):
         center = (
             self.weight.new_zeros(self.width)
             if self.center is None
-            else torch.as_tensor(self.center).detach().to(self.weight)
+            else _own("center", self.center).to(self.weight.device)
         )
         if center.shape != (self.width,) or not bool(torch.isfinite(center).all()):
             raise ValueError(f"head center has shape {tuple(center.shape)}; expected ({self.width},), finite")
@@ -166,6 +167,15 @@ class NormalizedLinear(nn.Module):
 Head: TypeAlias = LinearHead
 """What a method takes and returns: a linear head or one of its siblings."""
 
+
+def _own(name: str, values: object) -> Tensor:
+    """The values as a float32 tensor that nobody else can change; ValueError unless they are real numbers."""
+    tensor = values.detach() if isinstance(values, Tensor) else torch.from_numpy(np.array(values))
+    if tensor.is_complex() or tensor.dtype == torch.bool:
+        raise ValueError(f"head {name} is {tensor.dtype}; expected real numbers")
+    return tensor.to(torch.float32, copy=True)
+
+
 _TYPES: dict[str, type[LinearHead]] = {"linear": LinearHead, "normalized": NormalizedHead}
 _NAMES = {kind: name for name, kind in _TYPES.items()}
 
@@ -189,23 +199,27 @@ def load_head(path: str | os.PathLike[str]) -> LinearHead:
     ValueError when it is not a head, FileNotFoundError when it is not there.
     """
     path = Path(path)
+    name = str(path) if str(path).isprintable() else repr(str(path))
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such head (a .safetensors file made by `rebalance fit` or `tune`)")
+        raise FileNotFoundError(f"{name}: no such head (a .safetensors file made by `rebalance fit` or `tune`)")
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
     except (SafetensorError, OSError) as error:
-        raise ValueError(f"{path}: not a readable safetensors file ({error}); expected a head") from error
-    kind = _TYPES.get(metadata.get("type", "linear"))
+        raise ValueError(f"{name}: not a readable safetensors file ({error}); expected a head") from error
+    stated = metadata.get("type", "linear")
+    kind = _TYPES.get(stated)
+    if kind is None:
+        raise ValueError(f"{name}: a head of type {stated[:40]!r}; this release knows {', '.join(_TYPES)}")
     expected = {"weight", "bias"} | ({"center"} if kind is NormalizedHead else set())
-    if kind is None or "weight" not in tensors or set(tensors) - expected:
-        names = ", ".join(sorted(tensors)[:5]) or "nothing"
-        raise ValueError(f"{path}: not a head: it holds {names}; expected the tensors {', '.join(sorted(expected))}")
+    if "weight" not in tensors or set(tensors) - expected:
+        held = ", ".join(repr(key[:40]) for key in sorted(tensors)[:5]) or "nothing"
+        raise ValueError(f"{name}: not a head: it holds {held}; expected the tensors {', '.join(sorted(expected))}")
     try:
         return kind(**tensors, record=_record(metadata))
     except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
+        raise ValueError(f"{name}: {error}") from error
 
 
 def _record(metadata: Mapping[str, str]) -> dict[str, Any]:

@@ -105,7 +105,11 @@ def expected_calibration_error(confidence: ArrayLike, correct: ArrayLike, bins: 
 
 
 def correct_rows(logits: Features, labels: Tensor) -> NDArray[np.bool_]:
-    """Whether each row's largest logit is its label's (ties: the lowest class id); labels (N,), no -1 left out."""
+    """Whether each row's largest logit is its label's (ties: the lowest class id); False for a label of -1.
+
+    ValueError when a logit is NaN or infinite.
+    """
+    refuse_bad_logits(logits)
     parts = [block.argmax(dim=1) == labels[part].to(block.device) for part, block in blocks(logits)]
     return torch.cat(parts).cpu().numpy()
 
@@ -155,6 +159,11 @@ def _check(logits: Features, labels: Tensor, counts: ArrayLike | None) -> None:
     if not bool((labels >= 0).any()):
         raise ValueError("no row has a label; expected at least one labelled row to judge on")
     class_counts(labels, classes)
+    refuse_bad_logits(logits)
+
+
+def refuse_bad_logits(logits: Features) -> None:
+    """Raise the ValueError that names the first row of logits with NaN or infinity; nothing happens without one."""
     for part, block in blocks(logits):
         if not bool(torch.isfinite(block).all()):
             row = part.start + int((~torch.isfinite(block)).any(dim=1).to(torch.uint8).argmax())

@@ -66,9 +66,14 @@ class StepCurve:
         edges = np.flatnonzero(np.diff(np.concatenate([[0], chosen.astype(np.int8), [0]])))
         return [(float(ends[a]), float(ends[b])) for a, b in zip(edges[::2], edges[1::2], strict=True)]
 
-    def best(self) -> list[Interval]:
-        """Every interval of t on which the curve has its maximum, ascending."""
-        return self.stretches(self.values >= self.values.max() - SAME)
+    def best(self, limits: Interval = (-math.inf, math.inf)) -> list[Interval]:
+        """Every interval of t on which the curve has its maximum, ascending.
+
+        limits: only stretches that reach into this range count; the intervals are not cut at it.
+        """
+        ends = np.concatenate([[-math.inf], self.breakpoints, [math.inf]])
+        inside = (ends[:-1] < limits[1]) & (ends[1:] > limits[0])
+        return self.stretches(inside & (self.values >= self.values[inside].max() - SAME))
 
 
 @dataclass(frozen=True)
@@ -117,11 +122,6 @@ class Sweep:
     def curve(self, weights: Floats) -> StepCurve:
         """The weighted accuracy as a function of t."""
         return StepCurve(self.breakpoints, self.values(weights))
-
-
-def widest(intervals: list[Interval]) -> Interval:
-    """The widest interval; of equally wide ones the first."""
-    return max(intervals, key=lambda interval: interval[1] - interval[0])
 
 
 def representative(interval: Interval, search: Interval) -> float:

@@ -20,9 +20,9 @@ from rebalance.objective import Objective
 class Solution:
     """Where the solver stopped.
 
-    parameters: like the start. objective: the value there. gradient: the gradient's largest entry, relative to the
-    one at zero parameters' scale (1 means no progress). passes: how often all rows were read. converged: whether
-    `gradient` came down to the tolerance.
+    parameters: like the start. objective: the value there. gradient: the gradient's largest entry, as a share of the
+    larger of those at zero and at the start. passes: how often all rows were read. converged: whether `gradient` came
+    down to the tolerance.
     """
 
     parameters: Tensor
@@ -43,17 +43,25 @@ def minimise(objective: Objective, start: Tensor, *, tol: float, max_passes: int
 
     objective: value and gradient of a flat parameter vector.
     start: (P,), where to begin; the result lies on its device.
-    tol: stop when the gradient's largest entry has fallen to `tol` times that at the start.
+    tol: above 0; stop when the gradient's largest entry has fallen to `tol` times that at zero, or at the
+    start if that is larger. Zero counts too, for a start that is nearly the minimum has no gradient left to lose.
     max_passes: give up (converged=False) after this many evaluations.
-    ValueError when the objective is not finite at the start.
+    ValueError when tol is out of range or the objective is not finite at the start.
     """
+    if not tol > 0:
+        raise ValueError(f"tol is {tol}; expected a number above 0, such as 1e-3")
     parameters = start.clone().requires_grad_(True)
-    value, gradient = objective(parameters.detach())
-    scale = float(gradient.abs().max())
-    if not bool(torch.isfinite(value)) or scale != scale or scale == float("inf"):
-        raise ValueError("the objective is not finite at the start: the features hold NaN, infinity or huge numbers")
-    passes = 1
-    if scale > 0:
+    passes = 0
+    scale = 0.0
+    for point in (torch.zeros_like(start), start) if bool(start.any()) else (start,):
+        value, gradient = objective(point)
+        passes += 1
+        if not bool(torch.isfinite(value)) or not bool(torch.isfinite(gradient).all()):
+            raise ValueError(
+                "the objective is not finite at the start: the features hold NaN, infinity or huge numbers"
+            )
+        scale = max(scale, float(gradient.abs().max()))
+    if float(gradient.abs().max()) > tol * scale:
         optimiser = torch.optim.LBFGS(
             [parameters],
             max_iter=max_passes,
@@ -73,5 +81,6 @@ def minimise(objective: Objective, start: Tensor, *, tol: float, max_passes: int
 
         optimiser.step(closure)  # type: ignore[no-untyped-call]
         value, gradient = objective(parameters.detach())
+        passes += 1
     relative = float(gradient.abs().max()) / scale if scale > 0 else 0.0
     return Solution(parameters.detach(), float(value), relative, passes, relative <= tol)

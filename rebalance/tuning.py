@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -20,9 +20,9 @@ from torch import Tensor
 from rebalance.blocks import Features, Labels, as_labels, width
 from rebalance.classes import class_counts
 from rebalance.head import LinearHead
-from rebalance.methods import Method, find_method
+from rebalance.methods import Method, Path, find_method, hyperparameters
 from rebalance.metrics import balanced_row_weights, correct_rows
-from rebalance.path import SAME, Floats, Interval, StepCurve, Sweep, representative, widest, within_error
+from rebalance.path import SAME, Floats, Interval, StepCurve, Sweep, representative, within_error
 
 Metric = Literal["balanced", "top1"]
 Select = Literal["1se", "best"]
@@ -84,19 +84,16 @@ def tune(
     ValueError when there is nothing to tune, rows to judge on are missing or fit rows and judging rows are the same.
     """
     name, line = find_method(method)
-    judging = _judging_rows(name, line, features, labels, val)
     if metric not in METRICS:
         raise ValueError(f"no metric {metric!r}; there are {', '.join(METRICS)}")
     if select not in ("1se", "best"):
         raise ValueError(f"select is {select!r}; expected 1se or best")
-    grid = dict(grid or {})
-    fixed = {key: values[0] for key, values in grid.items() if len(values) == 1}
-    tried = {key: list(values) for key, values in grid.items() if len(values) != 1}
-    if empty := [key for key, values in tried.items() if not values]:
-        raise ValueError(f"the grid for {empty[0]} is empty; expected at least one value")
-    judge = _Judge(judging, METRICS[metric], select)
-    if line.path and line.path.parameter not in grid and not tried:
-        tuned = _exact(line, head, judge, fixed, search)
+    if not search[0] < search[1]:
+        raise ValueError(f"search is {search[0]}, {search[1]}; expected a lower and a higher end")
+    judge = _Judge(_judging_rows(name, line, head, features, labels, val), METRICS[metric], select)
+    fixed, tried = _grid_of(name, line, grid or {})
+    if line.path and line.path.parameter not in {**fixed, **tried} and not tried:
+        tuned = _exact(line.path, line, head, judge, fixed, search)
     else:
         own = {key: list(values) for key, values in line.grid.items() if key not in fixed}
         tuned = _grid(name, line, head, (features, labels), judge, fixed, tried or own)
@@ -106,50 +103,70 @@ def tune(
         "value": tuned.value,
         "select": select,
         "search": "exact" if tuned.exact else "grid",
-        "rows": len(judge.labels),
+        "rows": int(judge.known.sum()),
     }
     if tuned.interval is not None:
         # JSON has no infinity: an open end is null.
         chosen["interval"] = [end if math.isfinite(end) else None for end in tuned.interval]
-    return _replace_head(tuned, tuned.head.with_record(tuned=chosen))
+    return replace(tuned, head=tuned.head.with_record(tuned=chosen))
+
+
+def _grid_of(name: str, line: Method, grid: Mapping[str, Sequence[Any]]) -> tuple[dict[str, Any], dict[str, list[Any]]]:
+    """The fixed hyperparameters and those to try, in plain Python numbers (a head's record is JSON)."""
+    known = hyperparameters(line.function)
+    fixed: dict[str, Any] = {}
+    tried: dict[str, list[Any]] = {}
+    for key, given in grid.items():
+        values = [value.item() if isinstance(value, np.generic) else value for value in given]
+        if key not in known:
+            raise ValueError(f"{name} has no hyperparameter {key!r}; it has {', '.join(known) or 'none'}")
+        if not values:
+            raise ValueError(f"the grid for {key} is empty; expected at least one value")
+        if len(values) == 1:
+            fixed[key] = values[0]
+        else:
+            tried[key] = values
+    return fixed, tried
 
 
 class _Judge:
-    """The judging rows, the share of the metric that each of them holds, and how to select."""
+    """The judging rows, the share of the metric that each of them holds (0 for one without a label), and the rule."""
 
-    def __init__(self, rows: tuple[Features, Tensor], weights: RowWeights, select: Select) -> None:
-        self.features, labels = rows
-        self.labels = labels.cpu().numpy()
-        self.weights = weights(self.labels)
+    def __init__(self, rows: tuple[Features, Tensor], metric: RowWeights, select: Select) -> None:
+        self.features, self.labels = rows
+        self.known = self.labels.cpu().numpy() >= 0
+        self.weights = np.zeros(len(self.known))
+        self.weights[self.known] = metric(self.labels.cpu().numpy()[self.known])
         self.select = select
 
 
-def _exact(line: Method, head: LinearHead | None, judge: _Judge, fixed: dict[str, Any], search: Interval) -> Tuned:
-    path = line.path
-    if path is None:
-        raise ValueError("this method has no exact path")
-    labels = as_labels(judge.labels)
-    lo, hi = path.intervals(head, judge.features, labels, **fixed)
+def _exact(
+    path: Path, line: Method, head: LinearHead | None, judge: _Judge, fixed: dict[str, Any], search: Interval
+) -> Tuned:
+    lo, hi = path.intervals(head, judge.features, judge.labels, **fixed)
     sweep = Sweep.of(lo, hi)
     curve = sweep.curve(judge.weights)
-    best = curve.best()
-    interval = widest(_within(best, search))
+    limits = path.limits(head)
+    interval = _preferred(curve.best(limits), search)
     if judge.select == "1se":
         top = int(np.searchsorted(curve.breakpoints, interval[0], side="right")) if interval[0] > -math.inf else 0
         error = sweep.standard_errors(judge.weights, top)
         first, last = within_error(curve.values, error, top)
         pieces = np.arange(len(curve.values))
         (interval,) = curve.stretches((first <= pieces) & (pieces <= last))
-    value = representative(interval, search)
+    value = representative((max(interval[0], limits[0]), min(interval[1], limits[1])), search)
     parameters = {path.parameter: value, **fixed}
-    tuned_head = line.function(head, judge.features, labels, **parameters)
-    return Tuned(tuned_head, parameters, float(curve(value)), curve, best, interval, exact=True)
+    tuned_head = line.function(head, judge.features, judge.labels, **parameters)
+    return Tuned(tuned_head, parameters, float(curve(value)), curve, curve.best(), interval, exact=True)
 
 
-def _within(intervals: list[Interval], search: Interval) -> list[Interval]:
-    """The intervals that meet the search range, or all of them if none does."""
-    meet = [each for each in intervals if each[0] < search[1] and each[1] > search[0]]
-    return meet or intervals
+def _preferred(best: list[Interval], search: Interval) -> Interval:
+    """Of the best intervals the one with most room in the search range; if none reaches it, the nearest."""
+
+    def room(interval: Interval) -> float:
+        return min(interval[1], search[1]) - max(interval[0], search[0])  # negative: how far away it is
+
+    return max(best, key=room)
 
 
 def _grid(
@@ -165,9 +182,7 @@ def _grid(
         raise ValueError(f"{name} has no hyperparameter to tune; fit it, or give a grid")
     points = [{**dict(zip(grid, values, strict=True)), **fixed} for values in itertools.product(*grid.values())]
     heads = [line.function(head, *rows, **point) for point in points]
-    right = np.stack([correct_rows(each(judge.features), as_labels(judge.labels)) for each in heads], axis=1).astype(
-        np.float64
-    )
+    right = np.stack([_right(each, judge) for each in heads], axis=1).astype(np.float64)
     values = judge.weights @ right
     # Of equal values the last, the most regularised one, is the best.
     top = len(values) - 1 - int(np.argmax(values[::-1] >= values.max() - SAME))
@@ -183,8 +198,19 @@ def _grid(
     return Tuned(heads[chosen], points[chosen], float(values[chosen]), curve, [], None, exact=False)
 
 
+def _right(head: LinearHead, judge: _Judge) -> NDArray[np.bool_]:
+    """Whether the head is right on each judging row; ValueError when a label is beyond its classes."""
+    class_counts(judge.labels, head.num_classes)
+    return correct_rows(head(judge.features), judge.labels)
+
+
 def _judging_rows(
-    name: str, line: Method, features: Features, labels: Labels, val: tuple[Features, Labels] | None
+    name: str,
+    line: Method,
+    head: LinearHead | None,
+    features: Features,
+    labels: Labels,
+    val: tuple[Features, Labels] | None,
 ) -> tuple[Features, Tensor]:
     """The labelled rows that judge."""
     if line.on is None:
@@ -202,17 +228,13 @@ def _judging_rows(
     target = as_labels(rows[1])
     if len(target) != len(rows[0]):
         raise ValueError(f"{len(target)} labels for {len(rows[0])} rows of features; expected one a row")
-    known = target >= 0
-    if not bool(known.any()):
+    if not bool((target >= 0).any()):
         raise ValueError("no row has a label; expected labelled rows to judge on")
-    class_counts(target, int(target.max()) + 1)
-    width(rows[0])
-    if bool(known.all()):
-        return rows[0], target
-    keep = known.nonzero()[:, 0]
-    kept = rows[0][keep] if isinstance(rows[0], Tensor) else rows[0][keep.cpu().numpy()]  # type: ignore[index]
-    return kept, target[keep]
-
-
-def _replace_head(tuned: Tuned, head: LinearHead) -> Tuned:
-    return Tuned(head, tuned.parameters, tuned.value, tuned.curve, tuned.intervals, tuned.interval, tuned.exact)
+    if head is not None:
+        class_counts(target, head.num_classes)
+        if width(rows[0]) != head.width:
+            raise ValueError(
+                f"the judging features are {width(rows[0])} wide, the head takes {head.width}: "
+                "they come from different models"
+            )
+    return rows[0], target

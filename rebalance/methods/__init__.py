@@ -6,6 +6,7 @@ line and `tune` find it here.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -15,8 +16,8 @@ from rebalance.methods.crt import crt
 from rebalance.methods.joint import joint
 from rebalance.methods.lws import lws
 from rebalance.methods.ncm import ncm
-from rebalance.methods.tau_norm import tau_intervals, tau_norm
-from rebalance.path import Floats
+from rebalance.methods.tau_norm import tau_intervals, tau_limits, tau_norm
+from rebalance.path import Floats, Interval
 
 __all__ = ["METHODS", "Method", "crt", "find_method", "joint", "lws", "ncm", "tau_norm"]
 
@@ -26,10 +27,12 @@ class Path:
     """A hyperparameter that is searched exactly.
 
     parameter: its name. intervals: ``intervals(head, features, labels, **fixed) -> (lo, hi)``, see rebalance.path.
+    limits: ``limits(head) -> (low, high)``, outside of which the head cannot be computed.
     """
 
     parameter: str
     intervals: Callable[..., tuple[Floats, Floats]]
+    limits: Callable[[LinearHead | None], Interval]
 
 
 @dataclass(frozen=True)
@@ -55,9 +58,14 @@ METHODS: dict[str, Method] = {
     "joint": Method(joint, on=None, source=_KANG),
     "ncm": Method(ncm, on="train", grid={"transform": ("un", "l2n", "cl2n")}, source=_KANG),
     "crt": Method(crt, on="train", grid={"weight_decay": _DECAYS}, source=_KANG),
-    "tau_norm": Method(tau_norm, on=None, path=Path("tau", tau_intervals), source=_KANG),
+    "tau_norm": Method(tau_norm, on=None, path=Path("tau", tau_intervals, tau_limits), source=_KANG),
     "lws": Method(lws, on="train", grid={"weight_decay": _DECAYS}, source=_KANG),
 }
+
+
+def hyperparameters(function: Callable[..., LinearHead]) -> list[str]:
+    """The names of a method's hyperparameters: its keyword-only parameters."""
+    return [name for name, each in inspect.signature(function).parameters.items() if each.kind is each.KEYWORD_ONLY]
 
 
 def find_method(method: str | Callable[..., LinearHead]) -> tuple[str, Method]:

@@ -35,6 +35,12 @@ def ncm(
     Source: Kang et al. (ICLR 2020), section 4.1. The reference's "cos" divides the inner product by D besides, which
     changes no decision.
     """
+    for name, value, known in (
+        ("transform", transform, ("un", "l2n", "cl2n")),
+        ("distance", distance, ("l2", "dot", "cosine")),
+    ):
+        if value not in known:
+            raise ValueError(f"{name} is {value!r}; expected {', '.join(known)}")
     rows = need_rows(head, features, labels)
     center = rows.mean.float() if transform == "cl2n" else torch.zeros_like(rows.mean, dtype=torch.float32)
     means = _means(rows, features, center, transform)

@@ -8,11 +8,12 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from rebalance.blocks import Features, Labels, blocks
+from rebalance.blocks import Features, Labels, blocks, refuse_nonfinite
 from rebalance.head import LinearHead
 from rebalance.methods.needs import need_linear
 from rebalance.path import Floats, correct_intervals
 
+LOG_RANGE = 60.0  # float32 reaches from e^-87 to e^88; the entries of a weight are below its norm
 EXACT = 10_000_000  # logits up to this many are computed in float64
 
 
@@ -39,6 +40,8 @@ def tau_norm(
     # In float64: w / |w|^tau leaves float32's range for tiny norms long before the result does.
     factors = torch.exp(-tau * _log_norms(head))
     weight = (head.weight.double() * factors[:, None]).float()
+    if not bool(torch.isfinite(weight).all()):
+        raise ValueError(f"tau {tau:g} takes the weights beyond float32; expected a smaller one, 0..2 as a rule")
     biases = {"drop": torch.zeros_like(head.bias), "keep": head.bias, "scale": (head.bias * factors).float()}
     if bias not in biases:
         raise ValueError(f"bias is {bias!r}; expected drop, keep or scale")
@@ -51,8 +54,8 @@ def tau_intervals(
 ) -> tuple[Floats, Floats]:
     """For each row the open interval (lo, hi) of tau on which tau_norm is right; lo >= hi where it never is.
 
-    head: the joint head. features: (N, D). labels: (N,), 0..K-1. bias: drop or scale; a kept bias makes the scores
-    no longer affine in tau (a row may be right on several intervals), which is refused.
+    head: the joint head. features: (N, D). labels: (N,), 0..K-1, or -1 (never right). bias: drop or scale; a kept
+    bias makes the scores no longer affine in tau (a row may be right on several intervals), which is refused.
 
     With z the logits, class k scores z_k |w_k|^-tau. Among positive logits the order is that of
     log|z_k| - tau log|w_k|; among negative ones the reverse; a positive beats zero beats a negative for every tau.
@@ -71,10 +74,20 @@ def tau_intervals(
         z = block.to(weight.dtype) @ weight.T
         if bias == "scale":
             z += head.bias
-        lo, hi = _row_intervals(z.double(), slopes, labels[part].to(z.device))
-        lows.append(lo)
-        highs.append(hi)
+        if not bool(torch.isfinite(z).all()):
+            refuse_nonfinite(features)
+        own = labels[part].to(z.device)
+        lo, hi = _row_intervals(z.double(), slopes, own.clamp_min(0))
+        lows.append(torch.where(own >= 0, lo, math.inf))
+        highs.append(torch.where(own >= 0, hi, -math.inf))
     return torch.cat(lows).cpu().numpy(), torch.cat(highs).cpu().numpy()
+
+
+def tau_limits(head: LinearHead | None) -> tuple[float, float]:
+    """The range of tau in which float32 still holds every rescaled norm with room to spare."""
+    largest = float(_log_norms(need_linear(head, "tau_norm")).abs().max())
+    limit = LOG_RANGE / largest if largest > 0 else math.inf
+    return -limit, limit
 
 
 def _row_intervals(z: Tensor, log_norms: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:

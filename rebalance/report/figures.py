@@ -5,10 +5,13 @@ Both are drawn on matplotlib's own Figure, without pyplot: no global state, no d
 
 from __future__ import annotations
 
+import itertools
 import os
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter, ScalarFormatter
@@ -40,6 +43,12 @@ def before_after(
     return figure
 
 
+def _styles() -> Iterator[tuple[str, str]]:
+    """A colour and a marker for one head after another; more heads than colours begin again with other markers."""
+    for i in itertools.count():
+        yield COLOURS[i % len(COLOURS)], MARKERS[(i + i // len(COLOURS)) % len(MARKERS)]
+
+
 def draw_recall(
     axes: Axes,
     recalls: Mapping[str, ArrayLike],
@@ -55,7 +64,7 @@ def draw_recall(
     behind.set_ylim(0, counts.max() * 1.05)
     axes.set_zorder(behind.get_zorder() + 1)
     axes.patch.set_visible(False)
-    for (name, recall), colour, marker in zip(recalls.items(), COLOURS, MARKERS, strict=False):
+    for (name, recall), (colour, marker) in zip(recalls.items(), _styles(), strict=False):
         values = np.asarray(recall, dtype=np.float64)[order]
         size = 5 if len(order) <= 100 else 2
         axes.plot(place, values, color=colour, marker=marker, markersize=size, linewidth=1.4, label=plain(name))
@@ -75,10 +84,10 @@ def draw_norms(axes: Axes, norms: Mapping[str, ArrayLike], counts: NDArray[np.in
     Source: Kang et al. (ICLR 2020), figure 2: joint training gives frequent classes the larger norms.
     """
     rows = np.maximum(counts, 0.5)
-    for (name, norm), colour, marker in zip(norms.items(), COLOURS, MARKERS, strict=False):
+    for (name, norm), (colour, marker) in zip(norms.items(), _styles(), strict=False):
         values = np.asarray(norm, dtype=np.float64)
         label = f"{plain(name)} (ρ = {spearman(values, counts):+.2f})"
-        axes.scatter(rows, values / values.mean(), color=colour, marker=marker, s=22, label=label)
+        axes.scatter(rows, values / (values.mean() or 1.0), color=colour, marker=marker, s=22, label=label)
     axes.set(
         title="Weight norm against class size",
         xlabel="training rows of the class",
@@ -100,7 +109,7 @@ def spearman(a: ArrayLike, b: ArrayLike) -> float:
     from scipy.stats import rankdata
 
     # Norms that differ by rounding are equal: rank them so, or their noise would be called a correlation.
-    x = rankdata(np.round(np.asarray(a, dtype=np.float64) / np.max(np.abs(a)), 5))
+    x = rankdata(np.round(np.asarray(a, dtype=np.float64) / (np.max(np.abs(a)) or 1.0), 5))
     y = rankdata(b)
     if np.ptp(x) == 0 or np.ptp(y) == 0:
         return 0.0
@@ -110,11 +119,14 @@ def spearman(a: ArrayLike, b: ArrayLike) -> float:
 def plain(text: str, limit: int = 30) -> str:
     """A stranger's name as matplotlib may draw it: no mathtext, no control characters, of bounded length."""
     kept = "".join(char if char.isprintable() else "�" for char in text)
+    kept = f" {kept}" if kept.startswith("_") else kept  # matplotlib leaves such labels out of legends
     return (kept if len(kept) <= limit else f"{kept[: limit - 1]}…").replace("$", r"\$")
 
 
 def save(figure: Figure, path: str | os.PathLike[str]) -> None:
     """Write the figure; the ending decides the format (png, svg, pdf). ValueError for one it cannot write."""
     # No date and fixed ids: the same figure is the same file.
-    metadata = {"Date": None} if str(path).endswith((".svg", ".svgz")) else None
-    figure.savefig(path, dpi=150, metadata=metadata)
+    dated = {".svg": "Date", ".svgz": "Date", ".pdf": "CreationDate"}.get(os.path.splitext(path)[1].lower())
+    with rc_context({"svg.hashsalt": "rebalance"}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing", category=UserWarning)  # drawn as a box
+        figure.savefig(path, dpi=150, metadata={dated: None} if dated else None)
