@@ -86,6 +86,8 @@ class _Steps:
     """Runs commands of this program as a user would type them, each shown before it runs."""
 
     def __init__(self, common: Common) -> None:
+        program = click.get_current_context().find_root().command
+        self._commands = program.commands if isinstance(program, click.Group) else {}
         self._quiet = common.as_json
         self._common = ("--seed", str(common.seed), "--device", common.device_name)
 
@@ -96,14 +98,12 @@ class _Steps:
 
     def run(self, *words: object, quiet: bool = False) -> dict[str, Any]:
         """What the command returns; its output is shown unless JSON was asked for."""
-        from .main import cli
-
         args = [str(word) for word in words]
         silent = self._quiet or quiet
         if not silent:
             click.echo(f"$ rebalance {shlex.join(args)}")
         with contextlib.redirect_stdout(io.StringIO()) if silent else contextlib.nullcontext():
-            result: dict[str, Any] = cli.commands[args[0]].main(
+            result: dict[str, Any] = self._commands[args[0]].main(
                 [*args[1:], *self._common], prog_name=f"rebalance {args[0]}", standalone_mode=False
             )
         return result

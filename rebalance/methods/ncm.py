@@ -63,7 +63,7 @@ def _means(rows: Rows, features: Features, center: Tensor, transform: str) -> Te
     if transform != "un":
         sums = torch.zeros((len(sums) + 1, sums.shape[1]), dtype=torch.float64, device=rows.device)
         slots = torch.where(rows.labels >= 0, rows.labels, len(sums) - 1)
-        for part, block in blocks(features):
+        for part, block in blocks(features, device=rows.device):
             sums.index_add_(0, slots[part], normalize(block - center).double())
         sums = sums[:-1]
     return sums / rows.counts.clamp_min(1)[:, None]

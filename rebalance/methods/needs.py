@@ -63,12 +63,15 @@ def need_rows(head: LinearHead | None, features: Features, labels: Labels) -> Ro
             f"features are {width(features)} wide, the head takes {head.width}: they come from different models"
         )
     classes = head.num_classes if head is not None else int(target.max()) + 1
-    device = features.device if isinstance(features, Tensor) else torch.device("cpu")
+    if isinstance(features, Tensor):
+        device = features.device
+    else:  # an array has none: it is streamed to where the head is
+        device = torch.device("cpu") if head is None else head.weight.device
     target = target.to(device)
     counts = class_counts(target, classes)
     sums = torch.zeros((classes + 1, width(features)), dtype=torch.float64, device=device)
     slots = torch.where(target >= 0, target, classes)  # unlabelled rows are summed apart, and dropped
-    for part, block in blocks(features):
+    for part, block in blocks(features, device=device):
         sums.index_add_(0, slots[part], block.double())
     if not bool(torch.isfinite(sums).all()):
         refuse_nonfinite(features)

@@ -67,7 +67,7 @@ def draw_recall(
     for (name, recall), (colour, marker) in zip(recalls.items(), _styles(), strict=False):
         values = np.asarray(recall, dtype=np.float64)[order]
         size = 5 if len(order) <= 100 else 2
-        axes.plot(place, values, color=colour, marker=marker, markersize=size, linewidth=1.4, label=plain(name))
+        axes.plot(place, values, color=colour, marker=marker, markersize=size, linewidth=1.4, label=_label(name))
     axes.set(title="Recall per class", ylabel="recall", ylim=(-0.03, 1.03))
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     if len(order) <= NAMED and class_names is not None:
@@ -86,7 +86,7 @@ def draw_norms(axes: Axes, norms: Mapping[str, ArrayLike], counts: NDArray[np.in
     rows = np.maximum(counts, 0.5)
     for (name, norm), (colour, marker) in zip(norms.items(), _styles(), strict=False):
         values = np.asarray(norm, dtype=np.float64)
-        label = f"{plain(name)} (ρ = {spearman(values, counts):+.2f})"
+        label = f"{_label(name)} (ρ = {spearman(values, counts):+.2f})"
         axes.scatter(rows, values / (values.mean() or 1.0), color=colour, marker=marker, s=22, label=label)
     axes.set(
         title="Weight norm against class size",
@@ -116,10 +116,14 @@ def spearman(a: ArrayLike, b: ArrayLike) -> float:
     return float(np.corrcoef(x, y)[0, 1])
 
 
+def _label(name: str) -> str:
+    """A head's name for a legend; matplotlib leaves names out that begin with an underscore."""
+    return f" {plain(name)}" if name.startswith("_") else plain(name)
+
+
 def plain(text: str, limit: int = 30) -> str:
     """A stranger's name as matplotlib may draw it: no mathtext, no control characters, of bounded length."""
     kept = "".join(char if char.isprintable() else "�" for char in text)
-    kept = f" {kept}" if kept.startswith("_") else kept  # matplotlib leaves such labels out of legends
     return (kept if len(kept) <= limit else f"{kept[: limit - 1]}…").replace("$", r"\$")
 
 

@@ -1,0 +1,159 @@
+"""The model with another classifier."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrizations
+from torch.nn.utils import weight_norm as hooked_weight_norm
+
+from featurecache.replacement import replace_classifier
+
+
+class Pooled(nn.Module):
+    """A backbone with a 1x1 convolution as its classifier."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 8, 3)
+        self.fc = nn.Conv2d(8, 5, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.fc(self.stem(x).mean((2, 3), keepdim=True)).flatten(1)
+        return logits
+
+
+class Tied(nn.Module):
+    """An embedding that is also the classifier's weight."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(5, 8)
+        self.fc = nn.Linear(8, 5)
+        self.fc.weight = self.embedding.weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.fc(self.embedding(x).mean(1))
+        return logits
+
+
+def mlp() -> nn.Sequential:
+    return nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 5))
+
+
+def test_the_copy_computes_with_the_new_classifier_and_the_original_is_untouched() -> None:
+    model, new, x = mlp().eval(), nn.Linear(8, 5), torch.randn(6, 4)
+    before, state = model(x), copy.deepcopy(model.state_dict())
+    patched = replace_classifier(model, new)
+    assert torch.equal(patched(x), new(model[:3](x)))
+    assert torch.equal(model(x), before)
+    assert all(torch.equal(state[name], value) for name, value in model.state_dict().items())
+    assert patched.state_dict().keys() == state.keys()
+    shared = {p.data_ptr() for p in patched.parameters()} & {
+        p.data_ptr() for p in (*model.parameters(), *new.parameters())
+    }
+    assert shared == set()
+
+
+def test_a_convolution_is_replaced_by_a_convolution() -> None:
+    model, new, x = Pooled(), nn.Linear(8, 5), torch.randn(2, 3, 6, 6)
+    patched = replace_classifier(model, new)
+    assert isinstance(patched.fc, nn.Conv2d)
+    pooled = model.stem(x).mean((2, 3))
+    torch.testing.assert_close(patched(x), new(pooled))
+    assert {name: value.shape for name, value in patched.state_dict().items()} == {
+        name: value.shape for name, value in model.state_dict().items()
+    }
+    assert replace_classifier(model, nn.Linear(8, 5, bias=False)).fc.bias is None
+
+
+def test_any_module_takes_the_place_of_a_convolution() -> None:
+    new = nn.Sequential(nn.LayerNorm(8), nn.Linear(8, 5))
+    model, x = Pooled(), torch.randn(2, 3, 6, 6)
+    torch.testing.assert_close(replace_classifier(model, new, layer="fc")(x), new(model.stem(x).mean((2, 3))))
+    with pytest.raises(ValueError, match="pass layer="):
+        replace_classifier(model, new)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_dtype_mode_and_gradients(training: bool) -> None:
+    model = mlp().double().requires_grad_(False).train(training)
+    patched = replace_classifier(model, nn.Linear(8, 5).train(not training))
+    assert patched[3].weight.dtype == torch.float64
+    assert patched[3].training == training
+    assert patched[3].weight.requires_grad
+    assert patched[3].bias.requires_grad
+    assert not patched[0].weight.requires_grad
+
+
+def test_a_tied_weight_is_untied() -> None:
+    model, new = Tied(), nn.Linear(8, 5)
+    patched = replace_classifier(model, new)
+    assert torch.equal(patched.embedding.weight, model.embedding.weight)
+    assert torch.equal(patched.fc.weight, new.weight)
+    assert patched.fc.weight is not patched.embedding.weight
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm.*is deprecated:FutureWarning")
+def test_weight_normed_layers_are_replaced_whole() -> None:
+    for normed in (parametrizations.weight_norm, hooked_weight_norm):
+        model, x = nn.Sequential(nn.Linear(4, 8), normed(nn.Linear(8, 5))), torch.randn(2, 4)
+        model(x)  # leaves a computed weight that cannot be copied
+        new = nn.Linear(8, 5)
+        patched = replace_classifier(model, new)
+        assert type(patched[1]) is nn.Linear
+        assert torch.equal(patched(x), new(model[0](x)))
+
+
+def test_wrapped_and_shared_layers_are_replaced_wherever_they_are() -> None:
+    wrapped = nn.DataParallel(mlp())
+    patched = replace_classifier(wrapped, nn.Linear(8, 5), layer="module.3")
+    assert patched.state_dict().keys() == wrapped.state_dict().keys()
+    twice = mlp()
+    twice.alias = twice[3]
+    patched = replace_classifier(twice, nn.Linear(8, 5))
+    assert patched.alias is patched[3]
+
+
+def test_a_model_that_is_its_classifier() -> None:
+    new = nn.Linear(8, 5)
+    patched = replace_classifier(nn.Linear(8, 5), new)
+    assert patched is not new
+    assert torch.equal(patched.weight, new.weight)
+
+
+def test_two_layers_that_fit_are_refused_by_name() -> None:
+    model = nn.Sequential(nn.Linear(5, 5), nn.ReLU(), nn.Linear(5, 5))
+    with pytest.raises(ValueError, match=r"2 layers are \(K, D\) = \(5, 5\): '0', '2'; pass layer="):
+        replace_classifier(model, nn.Linear(5, 5))
+    assert torch.equal(replace_classifier(model, nn.Linear(5, 5), layer="2")[0].weight, model[0].weight)
+
+
+def test_no_layer_that_fits_is_refused_with_the_shapes_there_are() -> None:
+    with pytest.raises(
+        ValueError, match=r"no layer \(K, D\) = \(5, 9\); its last linear layers are '0' .*'3' Linear \(5, 8\)"
+    ):
+        replace_classifier(mlp(), nn.Linear(9, 5))
+
+
+@pytest.mark.parametrize(
+    ("layer", "message"),
+    [
+        ("0", r"'0' is Linear \(8, 4\) and the new classifier Linear \(5, 8\)"),
+        ("2", "'2' is ReLU"),
+        ("head", "no layer 'head'"),
+    ],
+)
+def test_a_named_layer_that_does_not_fit_is_refused(layer: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        replace_classifier(mlp(), nn.Linear(8, 5), layer=layer)
+
+
+def test_values_beyond_the_dtype_are_refused() -> None:
+    new = nn.Linear(8, 5)
+    nn.init.constant_(new.weight, 1e6)
+    with pytest.raises(ValueError, match=r"not finite in torch\.float16"):
+        replace_classifier(mlp().half(), new)

@@ -1,0 +1,291 @@
+"""A hyperparameter is chosen on the judging rows, exactly or on a grid, with the one-standard-error rule."""
+
+from __future__ import annotations
+
+import copy
+import json
+import pickle
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rebalance import METHODS, LinearHead, evaluate, load_head, tune
+from rebalance.methods import crt, joint, lws, ncm, tau_norm
+from rebalance.path import StepCurve
+
+DECAYS = [1e-4, 1e-2, 1.0, 30.0]
+
+
+def balanced(head: LinearHead, problem: Any) -> float:
+    return evaluate(head(problem.val_features), problem.val_labels).balanced
+
+
+def exact(problem: Any, **options: Any) -> Any:
+    return tune(tau_norm, problem.head, problem.val_features, problem.val_labels, **options)
+
+
+def fitted(problem: Any, method: Any = crt, **options: Any) -> Any:
+    options.setdefault("grid", {"weight_decay": DECAYS})
+    val = options.pop("val", (problem.val_features, problem.val_labels))
+    return tune(method, problem.head, problem.features, problem.labels, val=val, **options)
+
+
+@pytest.mark.parametrize("bias", ["drop", "scale"])
+@pytest.mark.parametrize("metric", ["balanced", "top1"])
+def test_the_exact_curve_is_the_metric_of_the_heads(problem: Any, bias: Any, metric: Any) -> None:
+    labels = problem.labels[:60]  # imbalanced: top1 and balanced differ
+    best = tune(tau_norm, problem.head, problem.features[:60], labels, grid={"bias": [bias]}, metric=metric)
+    assert best.exact
+    assert isinstance(best.curve, StepCurve)
+    taus = np.linspace(-1, 4, 101)
+    taus = taus[np.abs(taus[:, None] - best.curve.breakpoints).min(axis=1) > 1e-4]  # a tie in float32 may go wrong
+    assert len(taus) > 50
+    for tau in taus:
+        logits = tau_norm(problem.head, problem.features, labels, tau=tau, bias=bias)(problem.features[:60])
+        assert float(best.curve(tau)) == pytest.approx(getattr(evaluate(logits, labels), metric))
+
+
+def test_best_is_the_best_of_any_grid(problem: Any) -> None:
+    best = exact(problem, select="best")
+    values = [
+        balanced(tau_norm(problem.head, problem.features, problem.labels, tau=t), problem)
+        for t in np.arange(0, 3, 0.02)
+    ]
+    assert best.value >= max(values) - 1e-12
+    assert balanced(best.head, problem) == pytest.approx(best.value)
+    assert best.value == pytest.approx(best.curve.values.max())
+    assert best.interval in best.intervals
+    assert best.interval[0] < best.tau < best.interval[1]
+    # The problem is one where rescaling helps: otherwise this test would say little.
+    assert best.value > best.curve(0.0) + 0.02
+
+
+def test_exact_and_grid_agree(problem: Any) -> None:
+    search = exact(problem, select="best")
+    taus = np.linspace(0, 3, 61)
+    grid = exact(problem, select="best", grid={"tau": taus})
+    assert not grid.exact
+    assert [point["value"] for point in grid.curve] == pytest.approx(search.curve(taus))
+    assert grid.value == pytest.approx(search.curve(taus).max())
+
+
+def test_1se_reaches_around_the_best(problem: Any) -> None:
+    one, best = exact(problem), exact(problem, select="best")
+    assert one.interval[0] <= best.interval[0]
+    assert best.interval[1] <= one.interval[1]
+    assert one.interval[0] < one.tau < one.interval[1]
+    assert one.intervals == best.intervals
+    assert one.value == pytest.approx(float(one.curve(one.tau)))
+    assert balanced(one.head, problem) == pytest.approx(one.value)
+
+
+def test_a_search_range_is_preferred(problem: Any) -> None:
+    best = exact(problem, select="best", search=(5.0, 6.0))
+    inside = [each for each in best.intervals if each[0] < 6 and each[1] > 5]
+    assert (5 <= best.tau <= 6) == bool(inside)
+    assert best.value == pytest.approx(best.curve.values.max())
+
+
+def noise(seed: int) -> tuple[LinearHead, Any, Any]:
+    """Labels that have nothing to do with the features: the best tau may lie anywhere."""
+    rng = np.random.default_rng(seed)
+    head = LinearHead(torch.from_numpy(rng.normal(size=(3, 4))))
+    return head, rng.normal(size=(30, 4)), np.repeat([0, 1, 2], 10)
+
+
+def test_of_equally_good_stretches_outside_the_range_the_nearest_is_taken() -> None:
+    best = tune(tau_norm, *noise(254), select="best")
+    assert len(best.intervals) == 2
+    assert best.intervals[0][1] < -100
+    assert best.interval == best.intervals[1]
+    assert -1 < best.tau < 0
+
+
+@pytest.mark.parametrize("seed", [107, 116, 124, 208])
+def test_a_search_ends_in_a_head_even_where_the_best_tau_is_beyond_float32(seed: int) -> None:
+    best = tune(tau_norm, *noise(seed), select="best")
+    assert bool(torch.isfinite(best.head.weight).all())
+
+
+@pytest.mark.parametrize("metric", ["balanced", "top1"])
+def test_standard_errors_are_mcnemars(problem: Any, metric: Any) -> None:
+    """The root of the summed squared weights of the rows that only one of the two heads gets right."""
+    rows = slice(0, 80)  # imbalanced, and other rows than those of the fit would be no different here
+    truth = problem.labels[rows].numpy()
+    val = problem.features[rows].clone(), truth
+    tuned = fitted(problem, select="best", metric=metric, val=val)
+    heads = [crt(None, problem.features, problem.labels, weight_decay=decay) for decay in DECAYS]
+    right = [(each(val[0]).argmax(1).numpy() == truth) for each in heads]
+    top = right[DECAYS.index(tuned.weight_decay)]
+    share = {k: 1 / (5 * (truth == k).sum()) if metric == "balanced" else 1 / 80 for k in range(5)}
+    for point, each in zip(tuned.curve, right, strict=True):
+        differing = sum(share[truth[i]] ** 2 for i in range(80) if each[i] != top[i])
+        assert point["standard_error"] == pytest.approx(differing**0.5, abs=1e-12)
+    assert len({point["standard_error"] for point in tuned.curve}) > 2
+
+
+def test_of_equally_good_values_the_last_is_the_best(problem: Any) -> None:
+    """tau changes nothing where all norms are equal."""
+    head = LinearHead(torch.nn.functional.normalize(problem.head.weight))
+    rows = problem.val_features, problem.val_labels
+    tied = tune(tau_norm, head, *rows, grid={"tau": [0.5, 1.5, 1.0]}, select="best")
+    assert len({point["value"] for point in tied.curve}) == 1
+    assert tied.tau == 1.0
+
+
+@pytest.mark.parametrize("step", [2, 3, 5])
+def test_1se_on_a_grid_is_the_most_regularised_within_one_error(problem: Any, step: int) -> None:
+    grid = {"weight_decay": list(np.geomspace(1e-4, 30, 9))}
+    val = problem.val_features[::step], problem.val_labels[::step]
+    one, best = (fitted(problem, select=select, val=val, grid=grid) for select in ("1se", "best"))
+    top = max(point["value"] for point in best.curve)
+    close = [p["weight_decay"] for p in best.curve if top - p["value"] <= p["standard_error"] + 1e-12]
+    assert one.weight_decay == close[-1]
+    assert best.weight_decay == [p["weight_decay"] for p in best.curve if p["value"] > top - 1e-12][-1]
+    assert one.weight_decay >= best.weight_decay
+    assert best.value == pytest.approx(top)
+
+
+def test_the_head_is_that_of_the_chosen_point(problem: Any) -> None:
+    best = fitted(problem)
+    again = crt(problem.head, problem.features, problem.labels, weight_decay=best.weight_decay)
+    assert torch.equal(best.head.weight, again.weight)
+    assert balanced(best.head, problem) == pytest.approx(best.value)
+    assert {key: best.head.record[key] for key in again.record} == again.record
+
+
+def test_top1_is_the_share_of_right_rows(problem: Any) -> None:
+    rows = problem.val_labels != 3  # otherwise balanced rows would make both metrics one
+    rows[:20] = True
+    val = problem.val_features[rows], problem.val_labels[rows]
+    tuned = fitted(problem, val=val, metric="top1", select="best")
+    assert tuned.value == pytest.approx(evaluate(tuned.head(val[0]), val[1]).top1)
+
+
+def test_one_value_fixes_a_hyperparameter_and_the_rest_is_tuned(problem: Any) -> None:
+    scaled = exact(problem, grid={"bias": ["scale"]})
+    assert scaled.exact
+    assert scaled.parameters.keys() == {"tau", "bias"}
+    assert scaled.head.record["hyperparameters"]["bias"] == "scale"
+    near = fitted(problem, ncm, grid={"distance": ["dot"]})
+    assert [point["transform"] for point in near.curve] == list(METHODS["ncm"].grid["transform"])
+    assert {point["distance"] for point in near.curve} == {"dot"}
+
+
+def test_two_hyperparameters_make_every_pair(problem: Any) -> None:
+    grid = {"transform": ["un", "l2n"], "distance": ["l2", "cosine"]}
+    tuned = fitted(problem, ncm, grid=grid, select="best")
+    pairs = [(point["transform"], point["distance"]) for point in tuned.curve]
+    assert pairs == [("un", "l2"), ("un", "cosine"), ("l2n", "l2"), ("l2n", "cosine")]
+
+
+def test_without_a_grid_the_methods_own_is_tried(problem: Any) -> None:
+    tuned = fitted(problem, lws, grid=None)
+    assert [point["weight_decay"] for point in tuned.curve] == list(METHODS["lws"].grid["weight_decay"])
+
+
+def test_a_method_is_given_by_name_or_function(problem: Any) -> None:
+    by_name = tune("tau_norm", problem.head, problem.val_features, problem.val_labels)
+    assert by_name.tau == exact(problem).tau
+
+
+def test_hyperparameters_are_attributes(problem: Any) -> None:
+    best = exact(problem)
+    assert best.tau == best.parameters["tau"]
+    assert not hasattr(best, "weight_decay")
+    with pytest.raises(AttributeError, match=r"no 'taus' here; the tuned hyperparameters are tau"):
+        _ = best.taus
+    for twin in (copy.deepcopy(best), pickle.loads(pickle.dumps(best))):
+        assert twin.tau == best.tau
+
+
+@pytest.mark.parametrize("grid", [None, {"tau": [0.5, 1.0]}, {"tau": np.linspace(0, 2, 5)}, {"tau": np.arange(3)}])
+def test_the_record_is_plain_json_and_is_saved(problem: Any, grid: Any, tmp_path: Any) -> None:
+    best = exact(problem, grid=grid)
+    chosen = best.head.record["tuned"]
+    assert json.loads(json.dumps(chosen, allow_nan=False)) == chosen
+    assert chosen["parameters"] == {"tau": best.tau}
+    assert chosen["value"] == best.value
+    assert (chosen["metric"], chosen["select"], chosen["rows"]) == ("balanced", "1se", 60)
+    assert chosen["search"] == ("exact" if grid is None else "grid")
+    assert ("interval" in chosen) == (grid is None)
+    best.head.save(tmp_path / "head.safetensors")
+    assert load_head(tmp_path / "head.safetensors").record == best.head.record
+
+
+def test_an_open_interval_is_null_in_the_record() -> None:
+    """Equal norms: tau changes nothing, and every tau is best."""
+    head = LinearHead(torch.eye(3))
+    best = tune(tau_norm, head, torch.eye(3), [0, 1, 2])
+    assert best.interval == (-np.inf, np.inf)
+    assert best.tau == 1.5
+    assert best.value == 1
+    assert best.head.record["tuned"]["interval"] == [None, None]
+
+
+def test_the_same_rows_give_the_same_choice_and_no_generator_is_touched(problem: Any) -> None:
+    state = torch.random.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002 (it must not be touched)
+    first, again = exact(problem), exact(problem)
+    assert (first.tau, first.interval) == (again.tau, again.interval)
+    assert torch.equal(first.head.weight, again.head.weight)
+    assert fitted(problem).curve == fitted(problem).curve
+    assert torch.equal(torch.random.get_rng_state(), state[0])
+    assert (np.random.get_state()[1] == state[1]).all()  # noqa: NPY002
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_the_order_of_the_judging_rows_does_not_change_the_best(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    weight = rng.normal(size=(3, 4)) * [[2.0], [1.0], [0.5]]
+    labels = np.repeat([0, 1, 2], 10)
+    head, features = LinearHead(torch.from_numpy(weight)), weight[labels] + rng.normal(size=(30, 4)) / 2
+    order = rng.permutation(30)
+    best = tune(tau_norm, head, features, labels, select="best")
+    shuffled = tune(tau_norm, head, features[order], labels[order], select="best")
+    # The product of another block may round differently.
+    assert shuffled.tau == pytest.approx(best.tau, rel=1e-9)
+    assert shuffled.value == pytest.approx(best.value)
+
+
+@pytest.mark.parametrize("method", [tau_norm, crt])
+@pytest.mark.parametrize("kind", ["tensor", "memmap", "slices"])
+@pytest.mark.parametrize("unlabelled", [False, True])
+def test_judging_rows_of_any_kind(
+    problem: Any, method: Any, kind: str, unlabelled: bool, slice_only: Any, tmp_path: Any
+) -> None:
+    features, labels = problem.val_features, problem.val_labels
+    if unlabelled:
+        noise = torch.full((3, 8), 7.0)
+        features = torch.cat([noise, features, noise])
+        labels = torch.cat([torch.full((3,), -1), labels, torch.full((3,), -1)])
+    rows: Any = features
+    if kind != "tensor":
+        features.numpy().astype(np.float16).tofile(tmp_path / "val.bin")
+        rows = np.memmap(tmp_path / "val.bin", np.float16, "r", shape=tuple(features.shape))
+    if kind == "slices":
+        rows = slice_only(rows)
+    if method is tau_norm:
+        expected, tuned = exact(problem), tune(tau_norm, problem.head, rows, labels)
+        assert tuned.tau == pytest.approx(expected.tau, rel=1e-9)
+    else:
+        expected, tuned = fitted(problem), fitted(problem, val=(rows, labels))
+        assert tuned.weight_decay == expected.weight_decay
+    assert tuned.value == pytest.approx(expected.value)
+    assert tuned.head.record["tuned"]["rows"] == 60
+
+
+def test_unlabelled_training_rows_are_ignored(problem: Any) -> None:
+    features = torch.cat([problem.features, torch.full((4, 8), 5.0)])
+    labels = torch.cat([problem.labels, torch.full((4,), -1)])
+    val = problem.val_features, problem.val_labels
+    tuned = tune(ncm, None, features, labels, val=val)
+    assert tuned.value == tune(ncm, None, problem.features, problem.labels, val=val).value
+
+
+def test_joint_has_nothing_to_tune(problem: Any, refuses: Any) -> None:
+    with refuses("joint has no hyperparameter to tune"):
+        tune(joint, problem.head, problem.val_features, problem.val_labels)
