@@ -32,6 +32,14 @@ class MethodGroup(click.Group):
         """The command of a method, or None."""
         return self._build(cmd_name) if cmd_name in self.list_commands(ctx) else None
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The method that the first word names; a usage error that lists the methods for any other word."""
+        if args and self.get_command(ctx, args[0]) is None:
+            ctx.fail(f"no method {args[0]!r}; there are {', '.join(self.list_commands(ctx))}")
+        return super().resolve_command(ctx, args)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the methods under their own heading."""
         from rebalance import METHODS

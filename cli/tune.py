@@ -101,8 +101,8 @@ def _warn_of_single_rows(judging: Split) -> None:
     single = int((rows == 1).sum())
     if single:
         note(
-            f"rebalance: {single} of {len(rows)} classes have a single row in {judging.name}: one image decides a whole "
-            "class, so the choice is uncertain; more held-out rows would make it firmer"
+            f"rebalance: {single} of {len(rows)} classes have a single row in {judging.name}: one image decides a "
+            "whole class, so the choice is uncertain; more held-out rows would make it firmer"
         )
 
 

@@ -147,7 +147,8 @@ def _join(cache: Path, wanted: CachePlan, split: str) -> CachePlan:
     elif open_ended and wanted.class_names is None:
         if wanted.classes > plan.classes:
             raise ValueError(
-                f"label {wanted.classes - 1} is out of range: {cache} has {plan.classes} classes (0..{plan.classes - 1})"
+                f"label {wanted.classes - 1} is out of range: {cache} has {plan.classes} classes "
+                f"(0..{plan.classes - 1})"
             )
         wanted = replace(wanted, classes=plan.classes, class_names=plan.class_names)
     elif wanted.class_names is None:

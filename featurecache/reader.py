@@ -48,13 +48,13 @@ class Split:
     def __len__(self) -> int:
         return self._plan.rows
 
-    @property
+    @cached_property
     def features(self) -> Array:
         """(N, D): a memory map where the split is one file, else a ShardedArray over its files. Writing to it changes
         memory only, never the cache."""
         return self._column("features")
 
-    @property
+    @cached_property
     def logits(self) -> Array:
         """(N, K) float32; ValueError where the cache stores none."""
         if "logits" not in self._shards[0]:

@@ -74,7 +74,7 @@ def blocks(
             with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinity, which is refused by its row
                 # A read-only memory map would make torch warn; the upcast copies anyway where it is needed.
                 block = torch.from_numpy(np.array(block, dtype=np.float32, copy=True))
-        yield part, block.to(target, torch.float32)
+        yield part, block.detach().to(target, torch.float32)
 
 
 def first_bad_row(features: Features) -> int | None:

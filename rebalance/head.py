@@ -96,7 +96,7 @@ class LinearHead:
 
     def to_module(self) -> nn.Module:
         """An ``nn.Linear`` that computes the same logits."""
-        linear = nn.Linear(self.width, self.num_classes, device=self.weight.device)
+        linear = nn.Linear(self.width, self.num_classes, device=self.weight.device, dtype=self.weight.dtype)
         linear.load_state_dict({"weight": self.weight, "bias": self.bias})
         return linear
 
@@ -205,21 +205,28 @@ def load_head(path: str | os.PathLike[str]) -> LinearHead:
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
+            kind = _kind(metadata.get("type", "linear"), set(file.keys()))
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
     except (SafetensorError, OSError) as error:
         raise ValueError(f"{name}: not a readable safetensors file ({error}); expected a head") from error
-    stated = metadata.get("type", "linear")
-    kind = _TYPES.get(stated)
-    if kind is None:
-        raise ValueError(f"{name}: a head of type {stated[:40]!r}; this release knows {', '.join(_TYPES)}")
-    expected = {"weight", "bias"} | ({"center"} if kind is NormalizedHead else set())
-    if "weight" not in tensors or set(tensors) - expected:
-        held = ", ".join(repr(key[:40]) for key in sorted(tensors)[:5]) or "nothing"
-        raise ValueError(f"{name}: not a head: it holds {held}; expected the tensors {', '.join(sorted(expected))}")
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error
     try:
         return kind(**tensors, record=_record(metadata))
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from error
+
+
+def _kind(stated: str, names: set[str]) -> type[LinearHead]:
+    """The class of head in a file that states this type and holds tensors of these names; none of them is read."""
+    kind = _TYPES.get(stated)
+    if kind is None:
+        raise ValueError(f"a head of type {stated[:40]!r}; this release knows {', '.join(_TYPES)}")
+    expected = {"weight", "bias"} | ({"center"} if kind is NormalizedHead else set())
+    if "weight" not in names or names - expected:
+        held = ", ".join(repr(key[:40]) for key in sorted(names)[:5]) or "nothing"
+        raise ValueError(f"not a head: it holds {held}; expected the tensors {', '.join(sorted(expected))}")
+    return kind
 
 
 def _record(metadata: Mapping[str, str]) -> dict[str, Any]:

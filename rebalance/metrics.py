@@ -154,8 +154,9 @@ def _check(logits: Features, labels: Tensor, counts: ArrayLike | None) -> None:
     classes = width(logits)
     if len(labels) != len(logits):
         raise ValueError(f"{len(labels)} labels for {len(logits)} rows of logits; expected one a row")
-    if counts is not None and len(_array(counts)) != classes:
-        raise ValueError(f"{len(_array(counts))} counts for logits of {classes} classes; expected one count a class")
+    if counts is not None and _array(counts).shape != (classes,):
+        shape = _array(counts).shape
+        raise ValueError(f"counts have shape {shape}; expected ({classes},), one count for each of {classes} classes")
     if not bool((labels >= 0).any()):
         raise ValueError("no row has a label; expected at least one labelled row to judge on")
     class_counts(labels, classes)

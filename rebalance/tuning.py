@@ -77,8 +77,8 @@ def tune(
     features, labels: (N, D) and (N,). For a method that is fitted they are the rows it is fitted on, and `val` holds
     the rows that judge; for one that is not (tau_norm) they judge.
     val: (features, labels) that judge a fitted method.
-    grid: values by hyperparameter, the least regularised first; one value fixes it. None: the exact path, else the
-    method's own grid.
+    grid: values by hyperparameter, the least regularised first; one value fixes it. Without it the method's own grid.
+    A hyperparameter with an exact path that is not in the grid is searched exactly, for every point of the grid.
     metric: "balanced" (mean recall of the classes present) or "top1". select: "1se" or "best".
     search: the range an exact search prefers when its best stretch reaches beyond.
     ValueError when there is nothing to tune, rows to judge on are missing or fit rows and judging rows are the same.
@@ -92,8 +92,9 @@ def tune(
         raise ValueError(f"search is {search[0]}, {search[1]}; expected a lower and a higher end")
     judge = _Judge(_judging_rows(name, line, head, features, labels, val), METRICS[metric], select)
     fixed, tried = _grid_of(name, line, grid or {})
-    if line.path and line.path.parameter not in {**fixed, **tried} and not tried:
-        tuned = _exact(line.path, line, head, judge, fixed, search)
+    if line.path and line.path.parameter not in {**fixed, **tried}:
+        searches = [_exact(line.path, line, head, judge, {**fixed, **point}, search) for point in _points(tried)]
+        tuned = max(searches, key=lambda each: each.value)
     else:
         own = {key: list(values) for key, values in line.grid.items() if key not in fixed}
         tuned = _grid(name, line, head, (features, labels), judge, fixed, tried or own)
@@ -180,7 +181,7 @@ def _grid(
 ) -> Tuned:
     if not grid:
         raise ValueError(f"{name} has no hyperparameter to tune; fit it, or give a grid")
-    points = [{**dict(zip(grid, values, strict=True)), **fixed} for values in itertools.product(*grid.values())]
+    points = [{**point, **fixed} for point in _points(grid)]
     heads = [line.function(head, *rows, **point) for point in points]
     right = np.stack([_right(each, judge) for each in heads], axis=1).astype(np.float64)
     values = judge.weights @ right
@@ -196,6 +197,11 @@ def _grid(
         for point, value, se in zip(points, values, error, strict=True)
     ]
     return Tuned(heads[chosen], points[chosen], float(values[chosen]), curve, [], None, exact=False)
+
+
+def _points(grid: dict[str, list[Any]]) -> list[dict[str, Any]]:
+    """Every combination of the values, the last hyperparameter changing fastest; one empty one without a grid."""
+    return [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
 
 
 def _right(head: LinearHead, judge: _Judge) -> NDArray[np.bool_]:

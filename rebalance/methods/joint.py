@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from rebalance.blocks import Features, Labels
 from rebalance.head import LinearHead
-from rebalance.methods.needs import need_head
+from rebalance.methods.needs import lineage, need_head
 
 
 def joint(head: LinearHead | None, features: Features, labels: Labels) -> LinearHead:
@@ -13,4 +15,5 @@ def joint(head: LinearHead | None, features: Features, labels: Labels) -> Linear
     head: the joint head. features, labels: not used.
     Source: Kang et al. (ICLR 2020), section 3.
     """
-    return need_head(head, "joint").with_record(method="joint", hyperparameters={})
+    head = need_head(head, "joint")
+    return replace(head, record={**lineage(head), "method": "joint", "hyperparameters": {}})

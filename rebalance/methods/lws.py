@@ -9,7 +9,7 @@ from torch import Tensor
 
 from rebalance.blocks import Features, Labels, blocks
 from rebalance.head import LinearHead
-from rebalance.methods.needs import need_linear, need_rows
+from rebalance.methods.needs import lineage, need_linear, need_rows
 from rebalance.objective import Block, ScaleObjective, balanced_weights
 from rebalance.solver import minimise
 
@@ -29,7 +29,7 @@ def lws(
     head: the joint head; its weight and bias stay as they are up to the factor. features: (N, D) training rows.
     labels: (N,).
     weight_decay: strength of the L2 penalty weight_decay / 2 * |s|^2, which pulls the factors to zero.
-    tol: the solver stops when the gradient has fallen to this share of its size at the start.
+    tol: the solver stops when the gradient has fallen to this share of its size at zero.
     ValueError when all weights are zero: no factor changes anything. A class without rows keeps a factor that only
     makes it lose.
 
@@ -58,7 +58,7 @@ def lws(
         "hyperparameters": {"weight_decay": weight_decay, "tol": tol},
         "solver": solution.summary(),
     }
-    return LinearHead(here.weight * scales[:, None], here.bias * scales, record={**head.record, **record})
+    return LinearHead(here.weight * scales[:, None], here.bias * scales, record={**lineage(head), **record})
 
 
 def _logit_blocks(head: LinearHead, features: Features) -> Callable[[], Iterator[Block]]:

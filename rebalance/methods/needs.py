@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -25,6 +26,11 @@ def need_linear(head: LinearHead | None, method: str) -> LinearHead:
     if type(head) is not LinearHead:
         raise ValueError(f"{method} changes weight and bias of a linear head; got a {type(head).__name__}")
     return head
+
+
+def lineage(head: LinearHead) -> dict[str, Any]:
+    """What the record of a head made from this one still says: not how this one was tuned or solved."""
+    return {key: value for key, value in head.record.items() if key not in ("tuned", "solver")}
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,10 @@ from torch import Tensor
 
 from rebalance.blocks import Features, Labels, blocks, refuse_nonfinite
 from rebalance.head import LinearHead
-from rebalance.methods.needs import need_linear
+from rebalance.methods.needs import lineage, need_linear
 from rebalance.path import Floats, correct_intervals
 
-LOG_RANGE = 60.0  # float32 reaches from e^-87 to e^88; the entries of a weight are below its norm
+LOG_RANGE = 80.0  # float32 reaches from e^-87 to e^88; the entries of a weight are below its norm
 EXACT = 10_000_000  # logits up to this many are computed in float64
 
 
@@ -46,7 +46,7 @@ def tau_norm(
     if bias not in biases:
         raise ValueError(f"bias is {bias!r}; expected drop, keep or scale")
     record = {"method": "tau_norm", "hyperparameters": {"tau": float(tau), "bias": bias}}
-    return LinearHead(weight, biases[bias], record={**head.record, **record})
+    return LinearHead(weight, biases[bias], record={**lineage(head), **record})
 
 
 def tau_intervals(
@@ -87,7 +87,7 @@ def tau_limits(head: LinearHead | None) -> tuple[float, float]:
     """The range of tau in which float32 still holds every rescaled norm with room to spare."""
     largest = float(_log_norms(need_linear(head, "tau_norm")).abs().max())
     limit = LOG_RANGE / largest if largest > 0 else math.inf
-    return -limit, limit
+    return 1 - limit, 1 + limit  # the norm becomes |w|^(1 - tau)
 
 
 def _row_intervals(z: Tensor, log_norms: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:

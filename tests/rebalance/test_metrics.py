@@ -211,7 +211,7 @@ def test_the_report_prints_every_figure_and_the_rule() -> None:
     ("logits", "labels", "counts", "parts"),
     [
         (torch.eye(3), [0, 1], None, ["2 labels", "3 rows"]),
-        (torch.eye(3), [0, 1, 2], [5, 5], ["2 counts", "3 classes"]),
+        (torch.eye(3), [0, 1, 2], [5, 5], ["counts have shape", "(2,)", "3 classes"]),
         (torch.eye(3), [0, 1, 2], np.ones((3, 1)), ["counts"]),
         (torch.eye(3), [0, 1, 3], None, ["label 3", r"0\.\.2"]),
         (torch.eye(3), [0, 1, -2], None, ["label -2"]),

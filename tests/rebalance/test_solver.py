@@ -98,7 +98,7 @@ def test_a_start_that_is_not_finite_is_refused(value: float, gradient: float, re
         minimise(broken, torch.zeros(3), tol=1e-3)
 
 
-@pytest.mark.parametrize("tol", [0.0, -1e-3, 1.5, float("nan")])
+@pytest.mark.parametrize("tol", [0.0, -1e-3, float("nan")])
 def test_a_tolerance_that_is_none_is_refused(tol: float, refuses: Any) -> None:
     with refuses("tol is"):
         minimise(Quadratic(10.0), torch.zeros(12), tol=tol)

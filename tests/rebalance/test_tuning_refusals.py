@@ -52,7 +52,7 @@ def test_a_kept_bias_cannot_be_searched_exactly(problem: Any, grid: Any, refuses
         ({"grid": {"tau": []}}, ["tau", "empty"]),
         ({"grid": {"tua": [0.0, 1.0]}}, ["tau_norm", "tua", "tau"]),
         ({"grid": {"tua": [0.0]}}, ["tau_norm", "tua", "tau"]),
-        ({"grid": {"bias": ["dorp"]}}, ["dorp", "drop"]),
+        ({"grid": {"bias": ["zoom"]}}, ["zoom", "drop"]),
         ({"grid": {"tau": [0.5]}}, ["tau"]),
     ],
 )
