@@ -45,13 +45,13 @@ def demo(directory: Path, common: Common) -> dict[str, Any]:
     directory.mkdir(parents=True, exist_ok=True)
     steps = _Steps(common)
     model, cache = directory / "joint.pt", directory / "digits.cache"
+    _remove_other(cache)
     steps.say("1. Train a convnet jointly on the long-tailed digits, instance-balanced.")
     steps.run(
         "train", "digits:train", "--val", "digits:val", "--out", model,
         "--image-size", 8, "--grey", "--no-flip", "--sampler", "instance", "--epochs", 100, "--batch-size", 16,
     )  # fmt: skip
     steps.say("2. One pass over the images: features and logits into a cache.")
-    _remove_other(cache, directory)
     steps.run(
         "extract", cache, "--model", f"run:{model}",
         *(part for name in ("train", "val", "test") for part in ("--split", f"{name}=digits:{name}")),
@@ -117,7 +117,7 @@ def _best_on_validation(steps: _Steps, cache: Path, heads: list[Path]) -> Path:
     return next(head for head in linear if head.stem == best["name"])
 
 
-def _remove_other(cache: Path, directory: Path) -> None:
+def _remove_other(cache: Path) -> None:
     """Make room for the demo's cache: one of an earlier demo belongs to another training run."""
     import shutil
 

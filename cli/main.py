@@ -30,6 +30,8 @@ class Program(click.Group):
         signal.signal(signal.SIGTERM, _terminate)
         try:
             return super().invoke(ctx)
+        except BrokenPipeError:
+            raise  # who reads the output has gone: click ends quietly
         except (ValueError, OSError, ImportError) as error:
             if ctx.meta.get("rebalance.verbose"):
                 traceback.print_exc()
@@ -37,7 +39,10 @@ class Program(click.Group):
             click.echo(f"rebalance: {message}", err=True)
             ctx.exit(REFUSED)
         except KeyboardInterrupt:
-            click.echo("\nrebalance: interrupted; the same command goes on with what is missing", err=True)
+            click.echo(
+                "\nrebalance: interrupted; run the same command again (extract goes on with the missing files)",
+                err=True,
+            )
             ctx.exit(INTERRUPTED)
 
     def list_commands(self, ctx: click.Context) -> list[str]:

@@ -88,12 +88,14 @@ def train(
     """
     import torch
 
-    from featurecache.datasets import missing_classes, open_images
+    from featurecache.datasets import missing_classes, open_images, write_list
     from featurecache.datasets.transforms import ImageTransform
     from featurecache.models import new_model, save_run
     from featurecache.training import train as train_model
     from rebalance.sampling import SAMPLERS
 
+    if out.is_dir() or not out.parent.is_dir():
+        raise ValueError(f"--out {out}: cannot be written; expected a file's name in a folder that is there")
     size = image_size or (CONVNET_SIZE if arch == "convnet" else OTHER_SIZE)
     plain = ImageTransform(size=size, channels=1 if grey else 3)
     images = open_images(data, transform=plain, root=root)
@@ -122,6 +124,8 @@ def train(
             seed=common.seed,
             progress=update,
         )
+    for part, path in lists:
+        write_list(path, part)
     save_run(out, model, _description(arch, size, plain, fitting, sampler, epochs, common.seed, run))
     payload = {
         "model": str(out),
@@ -130,7 +134,7 @@ def train(
         "held_out": 0 if judging is None else len(judging),
         "best_epoch": run.best_epoch,
         "history": run.history,
-        "lists": [str(path) for path in lists],
+        "lists": [str(path) for _, path in lists],
     }
     if not emit(payload, as_json=common.as_json):
         _show(payload, run, out)
@@ -139,10 +143,9 @@ def train(
 
 def _parts(
     images: ImageFiles, data: str, val: str | None, share: float, root: Path | None, out: Path, seed: int
-) -> tuple[ImageFiles, ImageFiles | None, list[Path]]:
-    """The rows to fit, the rows to judge, and the lists written of both where one source was divided."""
-    from featurecache.datasets import open_images
-    from featurecache.datasets.lists import write_list
+) -> tuple[ImageFiles, ImageFiles | None, list[tuple[ImageFiles, Path]]]:
+    """The rows to fit, the rows to judge, and the lists to be written of both where one source was divided."""
+    from featurecache.datasets import list_text, open_images
     from featurecache.training import holdout
 
     if val is not None:
@@ -159,9 +162,10 @@ def _parts(
         note(f"rebalance: {data} is too small to hold out {share:g} of a class; give --val or a larger --holdout")
         return images, None, []
     lists = [out.with_suffix(f".{name}.txt") for name in ("train", "val")]
-    for part, path in zip(parts, lists, strict=True):
-        write_list(path, part)
-    return *parts, lists
+    if any(path.exists() and Path(data).exists() and path.samefile(data) for path in lists):
+        raise ValueError(f"{data}: the lists of both parts would replace it; give --out another name")
+    list_text(images)  # what cannot stand in a list is refused now, not after the training
+    return *parts, list(zip(parts, lists, strict=True))
 
 
 def _augmented(plain: ImageTransform, flip: bool) -> Any:

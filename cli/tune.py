@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .method_options import MethodGroup, method_command
+from .method_options import MethodGroup, method_command, method_options
 from .options import Common, example
 from .output import emit, note, percent
 
@@ -38,6 +38,7 @@ def run(
 
     from .caches import cached_head, provenance
 
+    grids = _grids(method, hyperparameters, grid)
     opened = FeatureCache(cache)
     judging = _unseen(opened, on, allow_seen)
     fitted = METHODS[method].on is not None
@@ -47,7 +48,7 @@ def run(
         cached_head(opened, common.device),
         rows,
         judging if fitted else None,
-        {**{name: [value] for name, value in hyperparameters.items()}, **dict(grid)},
+        grids,
         metric,
         select,
     )
@@ -61,9 +62,24 @@ def run(
     tuned.head.with_record(**record).save(out)
     payload = {"head": str(out), "record": {**tuned.head.record, **record}, "curve": _curve(tuned)}
     if not emit(payload, as_json=common.as_json):
-        _show(tuned, method, metric, on, out, len(judging))
+        _show(tuned, method, metric, select, on, out, len(judging))
         _warn_of_single_rows(judging)
     return payload
+
+
+def _grids(method: str, fixed: dict[str, Any], grids: tuple[tuple[str, list[Any]], ...]) -> dict[str, list[Any]]:
+    """What is fixed and what is to be tried, as one grid; a usage error where the two contradict or make no sense."""
+    from rebalance import METHODS
+
+    out = {name: [value] for name, value in fixed.items()}
+    numbers = {option.name for option in method_options(METHODS[method].function) if option.type is click.FLOAT}
+    for name, values in grids:
+        if name in out:
+            raise click.UsageError(f"{name} is given twice; expected one --grid or one value for it")
+        if name in numbers and (text := next((value for value in values if isinstance(value, str)), None)):
+            raise click.UsageError(f"--grid {name}: {text!r} is not a number")
+        out[name] = values
+    return out
 
 
 def _unseen(cache: FeatureCache, on: str, allow_seen: bool) -> Split:
@@ -112,17 +128,19 @@ def _curve(tuned: Tuned) -> Any:
     return {"breakpoints": tuned.curve.breakpoints.tolist(), "values": tuned.curve.values.tolist()}
 
 
-def _show(tuned: Tuned, method: str, metric: str, on: str, out: Path, rows: int) -> None:
+def _show(tuned: Tuned, method: str, metric: str, select: str, on: str, out: Path, rows: int) -> None:
     values = ", ".join(
         f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
         for name, value in tuned.parameters.items()
     )
     click.echo(f"{out}: {method}, {values}; {metric} accuracy {percent(tuned.value)} % on {on} ({rows} rows)")
     if tuned.interval is not None:
-        low, high = (f"{end:.4g}" if math.isfinite(end) else "∞" for end in tuned.interval)
-        click.echo(f"exact search; within one standard error of the best from {low} to {high}")
+        low, high = (f"{end:.4g}" if math.isfinite(end) else f"{end}".replace("inf", "∞") for end in tuned.interval)
+        chosen = "within one standard error of the best" if select == "1se" else "the best"
+        click.echo(f"exact search; {chosen} from {low} to {high}")
     elif isinstance(tuned.curve, list):
-        click.echo(f"grid of {len(tuned.curve)}; the most regularised within one standard error of the best")
+        chosen = "the most regularised within one standard error of the best" if select == "1se" else "the best"
+        click.echo(f"grid of {len(tuned.curve)}; {chosen}")
 
 
 def _parse_grid(
@@ -132,7 +150,7 @@ def _parse_grid(
     out = []
     for value in values:
         name, equals, text = value.partition("=")
-        if not equals or not text:
+        if not name or not equals or not text:
             raise click.BadParameter(f"{value!r}: expected name=start:stop:step or name=value,value")
         try:
             out.append((name, _span(text) if ":" in text else [_number(part) for part in text.split(",")]))
@@ -142,7 +160,10 @@ def _parse_grid(
 
 
 def _span(text: str) -> list[float]:
-    start, stop, step = (float(part) for part in text.split(":"))
+    try:
+        start, stop, step = (float(part) for part in text.split(":"))
+    except ValueError:
+        raise ValueError("expected three numbers start:stop:step") from None
     if not (step > 0 and start <= stop and (stop - start) / step < MAX_GRID):
         raise ValueError(f"expected start <= stop, step > 0 and at most {MAX_GRID} values")
     # Counted, not added up: 0:2:0.1 ends at 2.0 and has 21 values.
@@ -150,6 +171,8 @@ def _span(text: str) -> list[float]:
 
 
 def _number(text: str) -> Any:
+    if not text:
+        raise ValueError("an empty value")
     try:
         return float(text)
     except ValueError:

@@ -199,8 +199,8 @@ def _plan_split(plan: CachePlan, name: str, data: Dataset[Any], batch_size: int,
     row_bytes = 4 * width + (4 * plan.classes if logits else 0)
     wanted = SplitPlan.of(rows, row_bytes=row_bytes, batch_size=batch_size, seen=seen, data=data_hash)
     there = plan.splits.get(name)
-    if there is None:
-        return plan.with_split(name, wanted)
+    if there is None or len(missing_shards(cache, name, there)) == len(there.bounds) - 1:
+        return plan.with_split(name, wanted)  # new, or begun without a finished file: nothing ties it to its data yet
     for what, old, new in (("rows", there.rows, wanted.rows), ("data", there.data, wanted.data)):
         if old != new:
             raise ValueError(

@@ -103,6 +103,8 @@ class LinearHead:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the head as a safetensors file, under a temporary name that is renamed when the file is whole."""
         path = Path(path)
+        if path.is_dir() or not path.parent.is_dir():
+            raise FileNotFoundError(f"{path}: cannot be written; expected a file's name in a folder that is there")
         metadata = {key: json.dumps(value) for key, value in self.record.items()}
         metadata |= {"format": "rebalance.head", "type": _NAMES[type(self)]}
         tensors = {name: tensor.cpu().contiguous() for name, tensor in self.tensors().items()}

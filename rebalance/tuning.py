@@ -180,7 +180,8 @@ def _grid(
     grid: dict[str, list[Any]],
 ) -> Tuned:
     if not grid:
-        raise ValueError(f"{name} has no hyperparameter to tune; fit it, or give a grid")
+        why = "all values are given" if fixed else "it has no hyperparameter"
+        raise ValueError(f"{name}: nothing to tune, {why}; fit it instead")
     points = [{**point, **fixed} for point in _points(grid)]
     heads = [line.function(head, *rows, **point) for point in points]
     right = np.stack([_right(each, judge) for each in heads], axis=1).astype(np.float64)

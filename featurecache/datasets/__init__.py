@@ -9,7 +9,7 @@ from typing import Protocol
 
 from featurecache.datasets import digits, folders, lists
 from featurecache.datasets.images import BadImage, ImageFiles, Transform, ids_digest, missing_classes, open_image
-from featurecache.datasets.lists import write_list
+from featurecache.datasets.lists import list_text, write_list
 from featurecache.datasets.paths import shown
 from featurecache.datasets.transforms import ImageTransform, TrainTransform
 
@@ -74,6 +74,7 @@ __all__ = [
     "Source",
     "TrainTransform",
     "ids_digest",
+    "list_text",
     "missing_classes",
     "open_image",
     "open_images",

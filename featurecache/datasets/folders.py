@@ -44,7 +44,8 @@ def open_folders(
     if not names:
         raise ValueError(f"folder {shown(top)} has no class folders; expected {shown(top / 'CLASS' / 'image.jpg')}")
     if SPLITS.issuperset(names):
-        raise ValueError(f"folder {shown(top)} holds splits, not classes; pass {shown(top / names[0])} instead")
+        first = "train" if "train" in names else names[0]
+        raise ValueError(f"folder {shown(top)} holds splits, not classes; pass {shown(top / first)} instead")
     sample_ids: list[str] = []
     labels: list[int] = []
     for name, label in zip(names, columns(names, class_names, source=f"folder {shown(top)}"), strict=True):

@@ -123,9 +123,13 @@ def open_csv_list(
 
 
 def write_list(path: Path, images: ImageFiles) -> None:
-    """Writes the images as a `path label` list that names all classes.
+    """Writes list_text to a .txt file."""
+    path.write_text(list_text(images), encoding="utf-8", newline="\n")
 
-    path: the .txt file to write; the images are found again with the root they have now.
+
+def list_text(images: ImageFiles) -> str:
+    """The images as a `path label` list that names all classes; they are found again with the root they have now.
+
     images: from folders or lists; a part of them through images.subset(rows).
     Raises ValueError when they are not files, or a path or class name cannot stand in a list.
     """
@@ -143,7 +147,7 @@ def write_list(path: Path, images: ImageFiles) -> None:
         if (reason := unsafe(sample_id)) or sample_id.endswith(" ") or not _plain(sample_id):
             raise ValueError(f"image {shown(sample_id)} cannot stand in a list: it {reason or 'ends in a blank'}")
         lines.append(f"{written} {label}")
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8", newline="\n")
+    return "\n".join(lines) + "\n"
 
 
 def _images(

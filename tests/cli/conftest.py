@@ -26,7 +26,7 @@ LONGEST = 800  # characters of a message: what fits on a screen
 
 
 def _run(*words: object) -> Result:
-    return CliRunner().invoke(cli, [str(word) for word in words])
+    return CliRunner().invoke(cli, [str(word) for word in words], prog_name="rebalance")
 
 
 def _done(*words: object) -> Result:
@@ -140,7 +140,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
             for i in range(count):
                 _draw(folder / "photos" / split / name / f"{i:02}.png", bases[name], random)
     photos, model, cache = folder / "photos", folder / "joint.pt", folder / "photos.cache"
-    _done("train", photos / "train", "--out", model, "--image-size", 16, "--epochs", 3, "--batch-size", 8)
+    _done("train", photos / "train", "--out", model, "--image-size", 16, "--epochs", 8, "--batch-size", 8)
     _done(
         "extract", cache, "--model", f"run:{model}", "--root", photos / "train",
         "--split", f"train={model.with_name('joint.train.txt')}",

@@ -11,7 +11,7 @@ import pytest
 import torch
 from click.testing import Result
 
-from featurecache import FeatureCache
+from featurecache import FeatureCache, training
 from rebalance import load_head
 from rebalance_cli.demo import METHODS, YOUR_OWN
 
@@ -78,12 +78,17 @@ def test_the_exported_head_is_the_one_chosen_on_validation(again: dict[str, Any]
     assert torch.equal(state["classifier.bias"], chosen.bias)
 
 
-def test_it_removes_nothing_that_is_not_a_cache(tmp_path: Path, refused: Callable[..., str]) -> None:
+def test_it_removes_nothing_that_is_not_a_cache_and_says_so_at_once(
+    tmp_path: Path, run: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "train", lambda *_, **__: pytest.fail("it trained first"))
     mine = tmp_path / "digits.cache" / "mine.txt"
     mine.parent.mkdir()
     mine.touch()
-    refused("demo", tmp_path, holds=("digits.cache", "not a feature cache"))
-    assert mine.exists()
+    result = run("demo", tmp_path)
+    assert result.exit_code == 1
+    assert "digits.cache: not a feature cache" in result.stderr
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [mine]
 
 
 def test_a_file_is_no_folder_for_it(tmp_path: Path, misused: Callable[..., str]) -> None:

@@ -74,8 +74,8 @@ def test_help_ends_with_examples_that_parse(words: list[str], done: Run) -> None
 @pytest.mark.parametrize("words", LEAVES, ids=" ".join)
 def test_every_command_has_the_common_options(words: list[str], done: Run) -> None:
     text = done(*words, "--help").stdout
-    for option in ("--json", "--seed", "--device [auto|cpu|cuda]", "-v, --verbose", "-h, --help"):
-        assert f"  {option}" in text
+    for option in ("--json", "--seed", "--device [auto|cpu|cuda]", "-v, --verbose", "--help"):
+        assert f" {option} " in text
 
 
 def test_the_demo_ends_with_commands_that_parse() -> None:
@@ -223,7 +223,7 @@ def test_a_signal_stops_an_extraction_that_then_goes_on(
         out, err = process.communicate(timeout=30)
     assert (process.returncode, out) == (code, ""), err
     assert len(err.strip().splitlines()) == lines
-    assert err == "" or "goes on" in err
+    assert err == "" or "again" in err
     assert sorted(path.name for path in cache.rglob("*") if path.is_file()) == [
         "00000.h5",
         "cache.json",

@@ -22,7 +22,8 @@ def _echo(shots: tuple[int, int], common: Common) -> None:
 
 
 def parsed(value: str) -> tuple[int, int]:
-    return parse_shots(click.Context(_echo), _echo.params[0], value)
+    few, many = parse_shots(click.Context(_echo), _echo.params[0], value)
+    return few, many
 
 
 @given(few=st.integers(-5, 300), many=st.integers(-5, 300))

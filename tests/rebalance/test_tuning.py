@@ -183,5 +183,5 @@ def test_unlabelled_training_rows_are_ignored(problem: Any) -> None:
 
 
 def test_joint_has_nothing_to_tune(problem: Any, refuses: Any) -> None:
-    with refuses("joint has no hyperparameter to tune"):
+    with refuses("joint: nothing to tune, it has no hyperparameter"):
         tune(joint, problem.head, problem.val_features, problem.val_labels)

@@ -1,0 +1,150 @@
+"""Fitting: every method, the record in the head, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from click.testing import Result
+from safetensors import safe_open
+
+from featurecache import FeatureCache, write
+from rebalance import METHODS, LinearHead, load_head
+from rebalance.methods import crt, tau_norm
+from rebalance_cli.caches import provenance
+
+Run = Callable[..., Result]
+Answer = Callable[..., dict[str, Any]]
+Refused = Callable[..., str]
+
+DEFAULTS = {
+    "joint": {},
+    "ncm": {"transform": "cl2n", "distance": "l2"},
+    "crt": {"weight_decay": 5e-4, "tol": 1e-3},
+    "tau_norm": {"tau": 1.0, "bias": "drop"},
+    "lws": {"weight_decay": 5e-4, "tol": 1e-4},
+}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_record_of_a_head(method: str, project: Any) -> None:
+    record = dict(load_head(project.heads[method]).record)
+    assert record["method"] == method
+    assert record["hyperparameters"] == DEFAULTS[method]
+    assert record["fitted_on"] == ("train" if METHODS[method].on else None)
+    assert "tuned_on" not in record
+    expected = provenance(FeatureCache(project.cache))
+    assert {key: record[key] for key in expected} == expected
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_head_is_the_same_wherever_and_whenever_it_is_made(
+    method: str, project: Any, tmp_path: Path, done: Run
+) -> None:
+    shutil.copytree(project.cache, tmp_path / "elsewhere.cache")
+    done("fit", method, tmp_path / "elsewhere.cache", "--out", tmp_path / "h.safetensors")
+    with (
+        safe_open(project.heads[method], framework="pt") as a,
+        safe_open(tmp_path / "h.safetensors", framework="pt") as b,
+    ):
+        assert a.metadata() == b.metadata()
+        assert a.keys() == b.keys()
+        for name in a.keys():  # noqa: SIM118 (not a dict)
+            assert torch.equal(a.get_tensor(name), b.get_tensor(name))
+        text = json.dumps(a.metadata())
+    assert str(project.cache) not in text
+    assert str(tmp_path) not in text
+
+
+def test_the_command_is_the_library(project: Any, tmp_path: Path, done: Run) -> None:
+    cache = FeatureCache(project.cache)
+    train, joint = cache["train"], LinearHead(*cache.head)
+    done("fit", "crt", project.cache, "--out", tmp_path / "crt", "--weight-decay", "0.01", "--tol", "1e-2")
+    done("fit", "tau_norm", project.cache, "--out", tmp_path / "tau", "--tau", "0.7", "--bias", "keep")
+    for name, expected in (
+        ("crt", crt(joint, train.features, train.labels, weight_decay=0.01, tol=1e-2)),
+        ("tau", tau_norm(joint, train.features, train.labels, tau=0.7, bias="keep")),
+    ):
+        head = load_head(tmp_path / name)
+        assert torch.equal(head.weight, expected.weight)
+        assert torch.equal(head.bias, expected.bias)
+        assert head.record["hyperparameters"] == expected.record["hyperparameters"]
+
+
+def test_what_it_says(project: Any, tmp_path: Path, done: Run, answer: Answer) -> None:
+    out = tmp_path / "h.safetensors"
+    text = done("fit", "crt", project.cache, "--out", out, "--tol", "0.01").stdout
+    assert text == f"{out}: crt on train (47 rows), weight_decay 0.0005, tol 0.01\n"
+    text = done("fit", "tau_norm", project.cache, "--out", out, "--tau", "0.7").stdout
+    assert text == f"{out}: tau_norm, tau 0.7, bias drop\n"
+    found = answer("fit", "ncm", project.cache, "--out", out, "--on", "val")
+    assert found == {"head": str(out), "record": dict(load_head(out).record)}
+    assert found["record"]["fitted_on"] == "val"
+
+
+def test_a_solver_that_stopped_short_says_so_on_stderr(project: Any, tmp_path: Path, done: Run) -> None:
+    result = done("fit", "crt", project.cache, "--out", tmp_path / "h", "--tol", "1e-12")
+    assert load_head(tmp_path / "h").record["solver"]["converged"] is False
+    assert result.stderr.count("\n") == 1
+    assert "the solver stopped after" in result.stderr
+    assert "the solver" not in result.stdout
+
+
+def test_methods_that_need_no_head_work_without_one(tmp_path: Path, done: Run, refused: Refused) -> None:
+    write(tmp_path / "x.cache", "train", np.eye(6, 5, dtype=np.float32), np.array([0, 0, 1, 1, 2, 2]))
+    for method in ("ncm", "crt"):
+        done("fit", method, tmp_path / "x.cache", "--out", tmp_path / "h")
+        assert load_head(tmp_path / "h").num_classes == 3
+    for method in ("joint", "tau_norm", "lws"):
+        refused("fit", method, tmp_path / "x.cache", "--out", tmp_path / "h", holds=(method, "head"))
+
+
+class TestRefused:
+    """Splits, numbers, features and places that do not do."""
+
+    def test_a_split_that_is_not_there(self, project: Any, tmp_path: Path, refused: Refused) -> None:
+        words = ("fit", "crt", project.cache, "--out", tmp_path / "h", "--on", "nosuch")
+        refused(*words, holds=("'nosuch'", "train, val, test"))
+
+    @pytest.mark.parametrize(
+        ("method", "words"),
+        [("crt", ["--weight-decay", "-1"]), ("crt", ["--weight-decay", "nan"]), ("tau_norm", ["--tau", "inf"])],
+    )
+    def test_a_number_out_of_range(
+        self, method: str, words: list[str], project: Any, tmp_path: Path, refused: Refused
+    ) -> None:
+        name = words[0].removeprefix("--").replace("-", "_")
+        refused("fit", method, project.cache, "--out", tmp_path / "h", *words, holds=(f"{name} is", words[1]))
+
+    @pytest.mark.parametrize("words", [["--weight-decay", "much"], ["--tau", "1"], ["another"]])
+    def test_wrong_usage(self, words: list[str], project: Any, misused: Refused) -> None:
+        misused("fit", "crt", project.cache, "--out", "h", *words)
+
+    @pytest.mark.parametrize("method", ["ncm", "crt", "lws"])
+    def test_nan_in_the_cache(self, method: str, project: Any, tmp_path: Path, refused: Refused) -> None:
+        shutil.copytree(project.cache, tmp_path / "x.cache")
+        shard = tmp_path / "x.cache" / "train" / "00000.h5"
+        data = bytearray(shard.read_bytes())
+        length = struct.unpack_from("<I", data, 8)[0]
+        start = json.loads(data[16 : 16 + length])["columns"]["features"]["offset"]
+        data[start + 4 * 2 * 64 : start + 4 * 2 * 64 + 2] = np.float16(np.nan).tobytes()  # the first number of row 4
+        shard.write_bytes(data)
+        words = ("fit", method, tmp_path / "x.cache", "--out", tmp_path / "h")
+        refused(*words, holds=("row 4 of 47", "NaN"))
+        assert not (tmp_path / "h").exists()
+
+    @pytest.mark.parametrize("command", ["fit", "tune"])
+    def test_a_place_that_cannot_be_written(self, command: str, project: Any, tmp_path: Path, refused: Refused) -> None:
+        out = tmp_path / "nowhere" / "h.safetensors"
+        line = refused(command, "tau_norm", project.cache, "--out", out, holds=(out,))
+        assert ".part" not in line  # a name the user never gave
+        line = refused(command, "tau_norm", project.cache, "--out", tmp_path, holds=(tmp_path,))
+        assert ".part" not in line
+        assert list(tmp_path.iterdir()) == []
