@@ -53,18 +53,18 @@ def method_command(
     run: Callable[..., Any],
     *,
     params: list[click.Parameter],
-    skip: frozenset[str] = frozenset(),
+    searched: frozenset[str] = frozenset(),
     epilog: str,
 ) -> click.Command:
     """The command of one method.
 
     run: called with ``method, hyperparameters, common`` and the values of `params`. params: of the command itself.
-    skip: hyperparameters that are not an option here.
+    searched: hyperparameters that have no default here, because they are looked for unless they are given.
     """
     from rebalance import METHODS
 
     function = METHODS[name].function
-    own = [option for option in method_options(function) if option.name not in skip]
+    own = method_options(function, searched)
 
     def callback(as_json: bool, seed: int, device_name: str, **values: Any) -> Any:
         given = {str(option.name): values.pop(str(option.name)) for option in own}
@@ -81,15 +81,19 @@ def method_command(
     )
 
 
-def method_options(function: Callable[..., Any]) -> list[click.Option]:
-    """An option a keyword-only parameter; not given means the method's default, which the help names."""
+def method_options(function: Callable[..., Any], searched: frozenset[str] = frozenset()) -> list[click.Option]:
+    """An option a keyword-only parameter; not given means the method's default, which the help names.
+
+    searched: parameters for which not given means that a value is looked for.
+    """
     signature = inspect.signature(function, eval_str=True)
     return [
         click.Option(
             [f"--{name.replace('_', '-')}", name],
             type=_click_type(parameter.annotation),
             default=None,
-            help=f"{parameter_help(function, name)}  [default: {parameter.default}]",
+            help=f"{parameter_help(function, name)}  "
+            + ("[searched unless given]" if name in searched else f"[default: {parameter.default}]"),
         )
         for name, parameter in signature.parameters.items()
         if parameter.kind is inspect.Parameter.KEYWORD_ONLY and _click_type(parameter.annotation) is not None
@@ -113,7 +117,8 @@ def help_text(function: Callable[..., Any]) -> str:
     """The docstring without its lines on parameters, which stand at the options."""
     kept, skipping = [], False
     for line in (inspect.getdoc(function) or "").split("\n"):
-        starts = re.match(r"[a-z_, ]+: ", line) is not None
+        # What is raised is for who calls the function; a command says it when it happens.
+        starts = re.match(r"[a-z_, ]+: |ValueError ", line) is not None
         skipping = starts or (skipping and bool(line) and not line[0].isupper())
         if not skipping:
             kept += [""] * line.startswith("Source:") + [line.replace("``", "")]

@@ -179,6 +179,14 @@ def _number(text: str) -> Any:
         return text
 
 
+def _searched(name: str) -> frozenset[str]:
+    """The hyperparameters that `tune` looks for by itself."""
+    from rebalance import METHODS
+
+    line = METHODS[name]
+    return frozenset([line.path.parameter] if line.path else line.grid)
+
+
 def _build(name: str) -> click.Command:
     params: list[click.Parameter] = [
         click.Argument(["cache"], type=click.Path(path_type=Path)),
@@ -214,7 +222,7 @@ def _build(name: str) -> click.Command:
         ),
     ]
     shown = example(f"rebalance tune {name} flowers.cache --out {name}.safetensors")
-    return method_command(name, run, params=params, epilog=shown)
+    return method_command(name, run, params=params, searched=_searched(name), epilog=shown)
 
 
 tune = MethodGroup(

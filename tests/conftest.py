@@ -12,7 +12,8 @@ settings.register_profile("dev", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
 settings.load_profile("ci" if os.environ.get("CI") else "dev")
 
-torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS") or 2))
+# One thread unless asked otherwise: the tensors are tiny, and on a busy machine two threads wait for each other.
+torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS") or 1))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
