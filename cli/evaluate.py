@@ -14,11 +14,12 @@ if TYPE_CHECKING:
     from featurecache import FeatureCache, Split
     from rebalance import LinearHead, Report
 
+FORMATS = (".png", ".svg", ".pdf")
 COLUMNS = ("top-1", "balanced", "many", "medium", "few", "macro F1", "NLL", "ECE")
 
 
 @click.command(
-    epilog=example("rebalance evaluate flowers.cache tau.safetensors crt.safetensors --figure before-after.png"),
+    epilog=example("rebalance evaluate photos.cache tau.safetensors crt.safetensors --figure before-after.png"),
     short_help="Judge heads on a split: many, medium and few classes.",
 )
 @click.argument("cache", type=click.Path(path_type=Path))
@@ -49,6 +50,8 @@ def evaluate(
 
     from .caches import cached_head, open_head
 
+    if figure is not None and (figure.suffix.lower() not in FORMATS or not figure.parent.is_dir()):
+        raise ValueError(f"--figure {figure}: expected a {', '.join(FORMATS)} file in a folder that is there")
     opened = FeatureCache(cache)
     rows = opened[split]
     judged: dict[str, LinearHead] = {}

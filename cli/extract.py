@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .options import Common, common, example, shots, shots_option
-from .output import emit, percent, progress, table
+from .output import clean, emit, percent, progress, table
 
 if TYPE_CHECKING:
     from featurecache import FeatureCache
@@ -205,6 +205,7 @@ def _show(payload: dict[str, Any], done: Extraction, cache: FeatureCache, bounds
     if rows:
         speed = rows / max(done.seconds, 1e-9)
         click.echo(f"{cache.path}: {rows} rows in {done.seconds:.1f} s ({speed:.0f} rows/s), layer {done.layer!r}")
+        click.echo(f"images: {clean(str(cache.plan.specification['transform']), 300)}")
     figures = ("top1", "balanced", "many", "medium", "few")
     lines = [
         [name, str(len(cache[name])), *(percent(values[figure]) for figure in figures)]

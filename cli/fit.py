@@ -49,7 +49,7 @@ def _build(name: str) -> click.Command:
         click.Option(["--out"], type=click.Path(path_type=Path), required=True, help="The head's file (.safetensors)."),
         click.Option(["--on"], default="train", show_default=True, help="The split it is fitted on."),
     ]
-    shown = example(f"rebalance fit {name} flowers.cache --out {name}.safetensors")
+    shown = example(f"rebalance fit {name} photos.cache --out {name}.safetensors")
     return method_command(name, run, params=params, epilog=shown)
 
 
@@ -59,7 +59,7 @@ fit = MethodGroup(
     help="Fit METHOD on a split of CACHE and save the head.\n\nEvery method has its own options: rebalance fit METHOD "
     "--help. To have them chosen on held-out rows, use tune.",
     epilog=example(
-        "rebalance fit crt flowers.cache --out crt.safetensors",
-        "rebalance fit tau_norm flowers.cache --tau 0.7 --out tau.safetensors",
+        "rebalance fit crt photos.cache --out crt.safetensors",
+        "rebalance fit tau_norm photos.cache --tau 0.7 --out tau.safetensors",
     ),
 )

@@ -8,11 +8,11 @@ from typing import Any
 import click
 
 from .options import Common, common, example
-from .output import clean, emit, table
+from .output import clean, emit, size, table
 
 
 @click.command(
-    epilog=example("rebalance info flowers.cache"),
+    epilog=example("rebalance info photos.cache"),
     short_help="Splits, shapes, class counts and provenance of a cache.",
 )
 @click.argument("cache", type=click.Path(path_type=Path))
@@ -32,13 +32,13 @@ def info(cache: Path, common: Common) -> dict[str, Any]:
 
 def _show(described: dict[str, Any]) -> None:
     rows = [_split_row(name, split) for name, split in described["splits"].items()]
-    table(["split", "rows", "features", "dtype", "logits", "MB", "backbone saw it"], rows)
+    table(["split", "rows", "features", "dtype", "logits", "size", "backbone saw it"], rows)
     _show_classes(described)
     specification = described["specification"]
     click.echo(f"\nspecification {described['hash'][:16]}")
     for key, value in specification.items():
         shown = ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else value
-        click.echo(f"  {key:10} {'–' if shown is None else clean(str(shown), 100)}")
+        click.echo(f"  {key:10} {'–' if shown is None else clean(str(shown), 300)}")
 
 
 def _split_row(name: str, split: dict[str, Any]) -> list[str]:
@@ -51,7 +51,7 @@ def _split_row(name: str, split: dict[str, Any]) -> list[str]:
     seen = {True: "yes", False: "no", None: "not known"}[split["seen"]]
     logits = "–" if split["logits"] is None else "×".join(map(str, split["logits"]))
     shape = "×".join(map(str, split["features"]))
-    return [name, str(split["rows"]), shape, split["dtype"], logits, f"{split['bytes'] / 1e6:.1f}", seen]
+    return [name, str(split["rows"]), shape, split["dtype"], logits, size(split["bytes"]), seen]
 
 
 def _show_classes(described: dict[str, Any], limit: int = 12) -> None:

@@ -37,6 +37,14 @@ def percent(value: float | None) -> str:
     return "–" if value is None else f"{100 * value:.1f}"
 
 
+def size(count: int) -> str:
+    """Bytes in the unit that fits."""
+    for unit, limit in (("kB", 1e6), ("MB", 1e9)):
+        if count < limit:
+            return f"{count / limit * 1000:.1f} {unit}"
+    return f"{count / 1e9:.1f} GB"
+
+
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, caption: str | None = None) -> None:
     """A table on stdout; the first column is text, the others are numbers."""
     from rich import box

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from featurecache.datasets.transforms import ImageTransform
     from featurecache.training import TrainingRun
 
+SUFFIXES = (".pt", ".pth", ".safetensors")
 CONVNET_SIZE, OTHER_SIZE = 64, 224
 
 
@@ -94,8 +95,8 @@ def train(
     from featurecache.training import train as train_model
     from rebalance.sampling import SAMPLERS
 
-    if out.is_dir() or not out.parent.is_dir():
-        raise ValueError(f"--out {out}: cannot be written; expected a file's name in a folder that is there")
+    if out.suffix not in SUFFIXES or out.is_dir() or not out.parent.is_dir():
+        raise ValueError(f"--out {out}: expected a name that ends in {', '.join(SUFFIXES)}, in a folder that is there")
     size = image_size or (CONVNET_SIZE if arch == "convnet" else OTHER_SIZE)
     plain = ImageTransform(size=size, channels=1 if grey else 3)
     images = open_images(data, transform=plain, root=root)
@@ -164,6 +165,8 @@ def _parts(
     lists = [out.with_suffix(f".{name}.txt") for name in ("train", "val")]
     if any(path.exists() and Path(data).exists() and path.samefile(data) for path in lists):
         raise ValueError(f"{data}: the lists of both parts would replace it; give --out another name")
+    if not out.exists() and (taken := [path for path in lists if path.exists()]):
+        raise ValueError(f"{taken[0]}: there already, perhaps of another model; give --out another name or move it")
     list_text(images)  # what cannot stand in a list is refused now, not after the training
     return *parts, list(zip(parts, lists, strict=True))
 

@@ -60,10 +60,17 @@ def run(
         "tuned_on_seen": seen,
     }
     tuned.head.with_record(**record).save(out)
-    payload = {"head": str(out), "record": {**tuned.head.record, **record}, "curve": _curve(tuned)}
+    payload = {
+        "head": str(out),
+        "value": tuned.value,
+        "highest": tuned.highest,
+        "joint": tuned.before,
+        "record": {**tuned.head.record, **record},
+        "curve": _curve(tuned),
+    }
     if not emit(payload, as_json=common.as_json):
         _show(tuned, method, metric, select, on, out, len(judging))
-        _warn_of_single_rows(judging)
+        _warn(tuned, judging)
     return payload
 
 
@@ -84,6 +91,11 @@ def _grids(method: str, fixed: dict[str, Any], grids: tuple[tuple[str, list[Any]
 
 def _unseen(cache: FeatureCache, on: str, allow_seen: bool) -> Split:
     """The split to judge on; ValueError when the backbone was trained on it."""
+    if on not in cache:
+        raise ValueError(
+            f"{cache.path}: no split {on!r} to judge on; there are: {', '.join(cache)}; name one with --on, "
+            "or use fit, which chooses nothing"
+        )
     split = cache[on]
     if split.seen and not allow_seen:
         others = [name for name in cache if name != on and not cache.plan.splits[name].seen]
@@ -109,9 +121,15 @@ def _tune(
     return library_tune(method, head, rows.features, rows.labels, val=val, grid=grid, metric=metric, select=select)
 
 
-def _warn_of_single_rows(judging: Split) -> None:
-    """Say when the judging split is too small to tell much about its rare classes."""
+def _warn(tuned: Tuned, judging: Split) -> None:
+    """Say when the choice beats nothing, or the judging split is too small to tell much about its rare classes."""
     import numpy as np
+
+    if tuned.before is not None and tuned.value <= tuned.before:
+        note(
+            f"rebalance: on {judging.name} this is no better than the joint head: its rows do not tell enough to "
+            "choose; judge it on more of them before you use it"
+        )
 
     _, rows = np.unique(judging.labels[judging.labels >= 0], return_counts=True)
     single = int((rows == 1).sum())
@@ -134,6 +152,8 @@ def _show(tuned: Tuned, method: str, metric: str, select: str, on: str, out: Pat
         for name, value in tuned.parameters.items()
     )
     click.echo(f"{out}: {method}, {values}; {metric} accuracy {percent(tuned.value)} % on {on} ({rows} rows)")
+    if tuned.before is not None:
+        click.echo(f"the joint head has {percent(tuned.before)} % there, the best of all {percent(tuned.highest)} %")
     if tuned.interval is not None:
         low, high = (f"{end:.4g}" if math.isfinite(end) else f"{end}".replace("inf", "∞") for end in tuned.interval)
         chosen = "within one standard error of the best" if select == "1se" else "the best"
@@ -221,7 +241,7 @@ def _build(name: str) -> click.Command:
             help="Tune on rows the backbone was trained on; the head is marked.",
         ),
     ]
-    shown = example(f"rebalance tune {name} flowers.cache --out {name}.safetensors")
+    shown = example(f"rebalance tune {name} photos.cache --out {name}.safetensors")
     return method_command(name, run, params=params, searched=_searched(name), epilog=shown)
 
 
@@ -231,7 +251,7 @@ tune = MethodGroup(
     help="Choose METHOD's hyperparameters on held-out rows of CACHE and save the best head.\n\ntau_norm is searched "
     "exactly, over every tau; the others on a grid, fitted on train and judged on --on.",
     epilog=example(
-        "rebalance tune tau_norm flowers.cache --out tau.safetensors",
-        "rebalance tune crt flowers.cache --grid weight_decay=1e-5,1e-4,1e-3,1e-2 --out crt.safetensors",
+        "rebalance tune tau_norm photos.cache --out tau.safetensors",
+        "rebalance tune crt photos.cache --grid weight_decay=1e-5,1e-4,1e-3,1e-2 --out crt.safetensors",
     ),
 )

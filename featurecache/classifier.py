@@ -215,5 +215,6 @@ def _no_classifier(watched: list[tuple[str, nn.Module]], misses: Mapping[str, st
     )
     return (
         f"no layer provably makes the model's {classes} logits ({said or listing(watched)}); "
-        "if another kind of layer does, name it with layer= (--layer NAME)"
+        "a model that ends in a softmax must give its logits instead; if another kind of layer makes them, "
+        "name it with layer= (--layer NAME)"
     )

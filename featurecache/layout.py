@@ -67,6 +67,8 @@ PREFIX = struct.Struct("<8sII")
 MIN_USER_BLOCK, MAX_USER_BLOCK = 4096, 2**26
 ALIGNMENT = 64
 
+MEND = "delete this file and run the same extraction again"
+
 MAX_OFFSET = 2**63
 MAX_ROWS, MAX_WIDTH, MAX_CLASSES, MAX_ID = 2**40, 2**20, 10**6, 4096
 REQUIRED = ("features", "labels", "index", "sample_id", "status")
@@ -152,8 +154,10 @@ def pack_header(header: dict[str, Any]) -> bytes:
 
 def header_end(start: bytes, path: Path) -> int:
     """How many bytes of the file hold its header, given its first MIN_USER_BLOCK; ValueError if it is no shard."""
-    if len(start) < MIN_USER_BLOCK or start[: len(MAGIC)] != MAGIC:
+    if start[: len(MAGIC)] != MAGIC:
         raise ValueError(f"{path}: not a shard of a feature cache (its first bytes are {start[:8]!r})")
+    if len(start) < MIN_USER_BLOCK:
+        raise ValueError(f"{path}: the shard is cut short ({len(start)} bytes); {MEND}")
     _, length, _ = PREFIX.unpack_from(start)
     return min(PREFIX.size + int(length), MAX_USER_BLOCK)
 
@@ -166,7 +170,7 @@ def unpack_header(start: bytes, path: Path) -> dict[str, Any]:
     _, length, crc = PREFIX.unpack_from(start)
     text = start[PREFIX.size : PREFIX.size + length]
     if len(text) != length or zlib.crc32(text) != crc:
-        raise ValueError(f"{path}: the shard's header is damaged (checksum differs); extract this split again")
+        raise ValueError(f"{path}: the shard's header is damaged (checksum differs); {MEND}")
     header = parse_json(text, path)
     check_format(header, SHARD_FORMAT, path)
     return header
@@ -213,7 +217,7 @@ def parse_columns(header: dict[str, Any], size: int, path: Path) -> dict[str, Co
     for start, stop, name in spans:
         if start < end or stop > size:
             where = f"overlaps {before}" if start < end else f"ends at byte {stop} of a file of {size}"
-            raise ValueError(f"{path}: column {name} {where}: the file is damaged or cut short; extract it again")
+            raise ValueError(f"{path}: column {name} {where}: the file is damaged or cut short; {MEND}")
         end, before = stop, name
     return out
 

@@ -256,6 +256,6 @@ def _check_rows(maps: Mapping[str, NDArray[Any]], start: int, classes: int, path
     labels, index = maps["labels"], maps["index"]
     if int(labels.min()) < -1 or int(labels.max()) >= classes:
         bad = int(labels.max()) if int(labels.max()) >= classes else int(labels.min())
-        raise ValueError(f"{path}: label {bad}; expected -1..{classes - 1}: the file is damaged; extract it again")
+        raise ValueError(f"{path}: label {bad}; expected -1..{classes - 1}: the file is damaged; {layout.MEND}")
     if not np.array_equal(index, np.arange(start, start + len(index))):
-        raise ValueError(f"{path}: its rows are not rows {start}.. of the split: the file is damaged; extract it again")
+        raise ValueError(f"{path}: its rows are not rows {start}.. of the split: the file is damaged; {layout.MEND}")

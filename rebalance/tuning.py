@@ -39,6 +39,7 @@ class Tuned:
     """What `tune` found; a hyperparameter is also an attribute: ``best.tau``.
 
     head: the head with the chosen values. parameters: them by name. value: the metric there, on the judging rows.
+    highest: the best value met. before: the value of the head that was given, None without one.
     curve: an exact StepCurve, or for a grid a list of dicts (parameters, value, standard error of the difference to
     the best). intervals, interval: for an exact search all optimal stretches, and the one that was chosen from (for
     "1se" the stretch within one standard error). exact: whether there was a path.
@@ -47,6 +48,8 @@ class Tuned:
     head: LinearHead
     parameters: dict[str, Any]
     value: float
+    highest: float
+    before: float | None
     curve: StepCurve | list[dict[str, Any]]
     intervals: list[Interval]
     interval: Interval | None
@@ -109,7 +112,8 @@ def tune(
     if tuned.interval is not None:
         # JSON has no infinity: an open end is null.
         chosen["interval"] = [end if math.isfinite(end) else None for end in tuned.interval]
-    return replace(tuned, head=tuned.head.with_record(tuned=chosen))
+    before = None if head is None else float(judge.weights @ _right(head, judge))
+    return replace(tuned, head=tuned.head.with_record(tuned=chosen), before=before)
 
 
 def _grid_of(name: str, line: Method, grid: Mapping[str, Sequence[Any]]) -> tuple[dict[str, Any], dict[str, list[Any]]]:
@@ -158,7 +162,8 @@ def _exact(
     value = representative((max(interval[0], limits[0]), min(interval[1], limits[1])), search)
     parameters = {path.parameter: value, **fixed}
     tuned_head = line.function(head, judge.features, judge.labels, **parameters)
-    return Tuned(tuned_head, parameters, float(curve(value)), curve, curve.best(), interval, exact=True)
+    highest = float(curve.values.max())
+    return Tuned(tuned_head, parameters, float(curve(value)), highest, None, curve, curve.best(), interval, exact=True)
 
 
 def _preferred(best: list[Interval], search: Interval) -> Interval:
@@ -197,7 +202,9 @@ def _grid(
         {**point, "value": float(value), "standard_error": float(se)}
         for point, value, se in zip(points, values, error, strict=True)
     ]
-    return Tuned(heads[chosen], points[chosen], float(values[chosen]), curve, [], None, exact=False)
+    return Tuned(
+        heads[chosen], points[chosen], float(values[chosen]), float(values[top]), None, curve, [], None, exact=False
+    )
 
 
 def _points(grid: dict[str, list[Any]]) -> list[dict[str, Any]]:

@@ -16,6 +16,8 @@ import torch
 from torch import nn
 from torch.utils.data import TensorDataset
 
+from featurecache.datasets import ImageTransform
+from featurecache.models import ConvNet, save_run
 from rebalance_cli.main import cli
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -77,7 +79,15 @@ def flowers() -> dict[str, Any]:
         return made | {"model": model, "features": model[:-1](images), "labels": labels}
 
 
-SETUPS = {"flowers": flowers}
+def rebalanced() -> dict[str, Any]:
+    """A model's file as `train` and `export` write it, in the working folder."""
+    transform = ImageTransform(size=8)
+    description = {"arch": "convnet", "channels": 3, "image_size": 8, "class_names": ["a", "b"], "trained_on": "0" * 64}
+    save_run(Path("rebalanced.pt"), ConvNet(2, image_size=8), description | {"transform": transform.to_dict()})
+    return {}
+
+
+SETUPS = {"flowers": flowers, "rebalanced": rebalanced}
 
 
 def shell_commands(text: str) -> Iterator[list[str]]:

@@ -49,7 +49,7 @@ def open_image(path: Path | str) -> Image.Image:
             return _decode(file)
         except Exception as error:  # a damaged file makes Pillow raise nearly any type
             reason = _reason(error, file)
-        raise BadImage(f"image {shown(path)} cannot be read: {reason}")
+        raise BadImage(f"image {shown(path)} cannot be read: {reason}; replace it or take it out of the data")
 
 
 def _decode(file: BinaryIO) -> Image.Image:

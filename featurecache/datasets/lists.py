@@ -195,7 +195,7 @@ def _checked(source: str, entries: Sequence[Entry], folder: Path) -> list[str]:
         first = missing[0]
         raise ValueError(
             f"{shown(source)} line {first.line}: {shown(first.path)} is not in {shown(folder)} "
-            f"({len(missing)} of {len(entries)} images are missing); pass the root its paths start from"
+            f"({len(missing)} of {len(entries)} images are missing); pass the folder its paths start from as --root"
         )
     return list(lines)
 

@@ -114,7 +114,10 @@ def import_timm() -> ModuleType:
         import timm
         import timm.data
     except ModuleNotFoundError as error:
-        raise ValueError(f"{error.name} is not installed: pip install 'featurecache-rebalance[timm]'") from error
+        raise ValueError(
+            f"timm models need timm and torchvision, and {error.name} is not installed: install the extra, "
+            "pip install 'featurecache-rebalance[timm]'"
+        ) from error
     module: ModuleType = timm
     return module
 

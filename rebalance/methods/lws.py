@@ -30,8 +30,8 @@ def lws(
     labels: (N,).
     weight_decay: strength of the L2 penalty weight_decay / 2 * |s|^2, which pulls the factors to zero.
     tol: the solver stops when the gradient has fallen to this share of its size at zero.
-    ValueError when all weights are zero: no factor changes anything. A class without rows keeps a factor that only
-    makes it lose.
+    ValueError when all weights are zero: no factor changes anything.
+    A class without rows keeps a factor that only makes it lose.
 
     The factors start at one and minimise the class-balanced cross-entropy; the problem is convex, so the minimum is
     found without sampling or seed.

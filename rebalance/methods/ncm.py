@@ -27,7 +27,7 @@ def ncm(
     head: gives the number of classes; may be None. features: (N, D) training rows. labels: (N,).
     transform: what is done to features first: un nothing, l2n length one, cl2n centred by the training mean and then
     length one. The class means are taken after it and not scaled again.
-    distance: l2 Euclidean, dot the inner product with the class mean (the reference's "cos"), cosine the true cosine.
+    distance: Euclidean (l2), dot the inner product with the class mean (the reference's "cos"), cosine the true cosine.
     A class without rows has no mean and is never predicted.
 
     The squared distance to a mean c is |x|^2 - 2 x.c + |c|^2; |x|^2 is the same for every class, so the head is

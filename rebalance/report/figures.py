@@ -9,6 +9,7 @@ import itertools
 import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib import rc_context
@@ -37,9 +38,13 @@ def before_after(
     """
     rows = np.asarray(counts)
     figure = Figure(figsize=(11, 4.8), layout="constrained")
-    left, right = figure.subplots(1, 2, width_ratios=(3, 2))
-    draw_recall(left, recalls, rows, class_names)
-    draw_norms(right, norms, rows)
+    halves: Any = figure.subfigures(1, 2, width_ratios=(3, 2))
+    left, right = halves
+    draw_recall(left.subplots(), recalls, rows, class_names)
+    draw_norms(right.subplots(), norms, rows)
+    for half, columns in ((left, 5), (right, 2)):
+        # Outside, where the layout makes room for it however long the class names under the axis are.
+        half.legend(loc="outside lower center", ncols=columns, frameon=False, columnspacing=1.2)
     return figure
 
 
@@ -75,7 +80,6 @@ def draw_recall(
         axes.set_xlabel("class, most training rows first")
     else:
         axes.set_xlabel("classes, most training rows first")
-    _legend_below(axes, len(recalls))
 
 
 def draw_norms(axes: Axes, norms: Mapping[str, ArrayLike], counts: NDArray[np.int64]) -> None:
@@ -96,12 +100,6 @@ def draw_norms(axes: Axes, norms: Mapping[str, ArrayLike], counts: NDArray[np.in
     )
     axes.xaxis.set_major_formatter(ScalarFormatter())
     axes.axhline(1.0, color="#bbbbbb", linewidth=0.8, zorder=0)
-    _legend_below(axes, 2)
-
-
-def _legend_below(axes: Axes, columns: int) -> None:
-    """The legend under the axis label, where it hides nothing."""
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=columns, frameon=False, columnspacing=1.2)
 
 
 def spearman(a: ArrayLike, b: ArrayLike) -> float:

@@ -28,8 +28,8 @@ def row(text: str, first: str) -> list[str]:
 
 def test_splits_classes_and_provenance(project: Any, done: Run) -> None:
     text = done("info", project.cache).stdout
-    assert row(text, "train") == ["train", "47", "47×64", "float16", "47×4", "0.0", "yes"]
-    assert row(text, "val") == ["val", "16", "16×64", "float16", "16×4", "0.0", "no"]
+    assert row(text, "train") == ["train", "47", "47×64", "float16", "47×4", "8.0", "kB", "yes"]
+    assert row(text, "val") == ["val", "16", "16×64", "float16", "16×4", "2.7", "kB", "no"]
     assert [row(text, name) for name in ("cat", "dog", "eel", "fox")] == [
         ["cat", "27", "4", "6"],
         ["dog", "13", "4", "6"],

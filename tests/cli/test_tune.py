@@ -151,7 +151,17 @@ class TestWhatItSays:
         lines = done("tune", "crt", project.cache, "--out", tmp_path / "h").stdout.splitlines()
         assert lines[0].startswith(f"{tmp_path / 'h'}: crt, weight_decay ")
         assert lines[0].endswith(" % on val (16 rows)")
-        assert lines[1] == "grid of 7; the most regularised within one standard error of the best"
+        assert lines[1].startswith("the joint head has ")
+        assert lines[2] == "grid of 7; the most regularised within one standard error of the best"
+
+    def test_a_choice_that_beats_nothing_is_called_so(self, project: Any, tmp_path: Path, done: Run) -> None:
+        # Without decay the hyperparameter grid cannot beat the joint head: the head is its own best.
+        head = LinearHead(torch.eye(2), torch.zeros(2))
+        rows = np.repeat(np.eye(2, dtype=np.float32), 4, axis=0)
+        write(tmp_path / "x.cache", "val", rows, np.repeat(np.arange(2), 4), head=head)
+        result = done("tune", "tau_norm", tmp_path / "x.cache", "--out", tmp_path / "h")
+        assert "the joint head has 100.0 % there, the best of all 100.0 %" in result.stdout
+        assert "no better than the joint head" in result.stderr
 
     def test_the_best_on_a_grid_is_not_called_the_most_regularised(
         self, project: Any, tmp_path: Path, done: Run

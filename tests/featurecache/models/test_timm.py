@@ -120,6 +120,6 @@ def test_names_are_known() -> None:
 
 def test_without_timm_the_extra_is_named(monkeypatch: pytest.MonkeyPatch, refused: Any) -> None:
     monkeypatch.setitem(sys.modules, "timm", None)
-    with refused("timm is not installed: pip install 'featurecache-rebalance[timm]'"):
+    with refused("timm is not installed", "pip install 'featurecache-rebalance[timm]'"):
         open_timm(SMALL)
     assert not knows("resnet18")

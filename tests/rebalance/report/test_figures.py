@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from matplotlib import rcParams
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy.stats import spearmanr
 
@@ -59,7 +60,7 @@ def test_saving_leaves_matplotlibs_settings_alone(tmp_path: Path) -> None:
 
 
 def test_classes_are_sorted_by_training_rows() -> None:
-    left, right = draw(["rare", "frequent", "some", "none"]).axes[:2]
+    left, right = halves(draw(["rare", "frequent", "some", "none"]))
     assert [label.get_text() for label in left.get_xticklabels()] == ["frequent", "some", "rare", "none"]
     joint = next(line for line in left.get_lines() if line.get_label() == "joint")
     np.testing.assert_array_equal(joint.get_ydata(), [0.9, 0.5, 0.1, np.nan])
@@ -67,25 +68,31 @@ def test_classes_are_sorted_by_training_rows() -> None:
 
 
 def test_norms_are_relative_and_correlated_in_the_legend() -> None:
-    right = draw().axes[1]
+    figure = draw()
+    right = halves(figure)[1]
     points = np.asarray(right.collections[0].get_offsets())
     np.testing.assert_allclose(points[:, 1], np.array(NORMS["joint"]) / np.mean(NORMS["joint"]))
     np.testing.assert_allclose(points[:, 0], [5, 200, 40, 0.5])  # a class without rows has a place on the axis
-    labels = [text.get_text() for text in right.get_legend().get_texts()]
+    labels = [text.get_text() for text in figure.subfigs[1].legends[0].get_texts()]
     assert labels[0] == f"joint (ρ = {spearmanr(NORMS['joint'], COUNTS).statistic:+.2f})"
 
 
+def halves(figure: Figure) -> list[Axes]:
+    """Recall on the left, norms on the right."""
+    return [half.axes[0] for half in figure.subfigs]
+
+
 def legend(figure: Figure) -> list[str]:
-    return [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+    return [text.get_text() for text in figure.subfigs[0].legends[0].get_texts()]
 
 
 def test_every_head_is_drawn() -> None:
     names = [f"head{i}" for i in range(12)]
     figure = draw(recalls=dict.fromkeys(names, RECALLS["joint"]), norms=dict.fromkeys(names, NORMS["joint"]))
     assert legend(figure) == names
-    lines = figure.axes[0].get_lines()
+    lines = halves(figure)[0].get_lines()
     assert len({(line.get_color(), line.get_marker()) for line in lines}) == len(names)
-    assert len(figure.axes[1].collections) == len(names)
+    assert len(halves(figure)[1].collections) == len(names)
 
 
 def test_a_head_whose_name_begins_with_an_underscore_is_in_the_legend() -> None:
@@ -137,7 +144,7 @@ def test_a_hundred_classes_are_not_named() -> None:
         norms={"joint": np.linspace(1, 2, 100)},
         counts=counts,
     )
-    assert figure.axes[0].get_xlabel() == "classes, most training rows first"
+    assert halves(figure)[0].get_xlabel() == "classes, most training rows first"
 
 
 @given(
@@ -163,7 +170,7 @@ def test_norms_that_differ_by_rounding_have_no_order() -> None:
 def test_a_head_without_weights_can_be_drawn() -> None:
     assert spearman(np.zeros(4), COUNTS) == 0
     figure = draw(norms={"zeros": np.zeros(4)})
-    assert np.isfinite(np.asarray(figure.axes[1].collections[0].get_offsets())).all()
+    assert np.isfinite(np.asarray(halves(figure)[1].collections[0].get_offsets())).all()
 
 
 def test_drawing_needs_neither_pyplot_nor_a_display() -> None:
