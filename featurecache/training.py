@@ -88,6 +88,7 @@ def train(
     with torch.random.fork_rng(devices=_cuda_devices(target)):
         torch.manual_seed(seed)
         model.to(target)
+        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing from torch's stubs
         optimiser = torch.optim.SGD(model.parameters(), lr=lr, momentum=momentum, weight_decay=weight_decay)
         fitting = _loader(data, batches, target, workers, seed)
         judging = (
@@ -189,7 +190,11 @@ def _judge(
 
 
 def _logits(model: nn.Module, images: Tensor, device: torch.device) -> Tensor:
-    output = model(images.to(device, non_blocking=True))
+    images = images.to(device, non_blocking=True)
+    if images.ndim == 4:
+        # In this order of memory a step of the small convnet at 64 pixels takes two thirds of the time on a CPU.
+        images = images.contiguous(memory_format=torch.channels_last)
+    output = model(images)
     if not isinstance(output, Tensor):
         raise ValueError(f"training: the model returns {type(output).__name__}, expected a tensor of logits")
     return output
