@@ -44,10 +44,14 @@ def run(
 
 
 def _build(name: str) -> click.Command:
+    from rebalance import METHODS
+
+    fits = METHODS[name].on is not None
+    on_help = "The split it is fitted on." if fits else "Changes nothing: this method fits nothing."
     params: list[click.Parameter] = [
         click.Argument(["cache"], type=click.Path(path_type=Path)),
         click.Option(["--out"], type=click.Path(path_type=Path), required=True, help="The head's file (.safetensors)."),
-        click.Option(["--on"], default="train", show_default=True, help="The split it is fitted on."),
+        click.Option(["--on"], default="train", show_default=True, help=on_help),
     ]
     shown = example(f"rebalance fit {name} photos.cache --out {name}.safetensors")
     return method_command(name, run, params=params, epilog=shown)

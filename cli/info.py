@@ -33,6 +33,10 @@ def info(cache: Path, common: Common) -> dict[str, Any]:
 def _show(described: dict[str, Any]) -> None:
     rows = [_split_row(name, split) for name, split in described["splits"].items()]
     table(["split", "rows", "features", "dtype", "logits", "size", "backbone saw it"], rows)
+    for name, split in described["splits"].items():
+        if not split["complete"]:
+            missing = f"{split['missing_files']} of {split['files']} files missing"
+            click.echo(f"{name} is unfinished: {missing}; the same extraction run again makes them")
     _show_classes(described)
     specification = described["specification"]
     click.echo(f"\nspecification {described['hash'][:16]}")
@@ -43,11 +47,7 @@ def _show(described: dict[str, Any]) -> None:
 
 def _split_row(name: str, split: dict[str, Any]) -> list[str]:
     if not split["complete"]:
-        return [
-            name,
-            str(split["rows"]),
-            f"unfinished: {split['missing_files']} of {split['files']} files missing",
-        ]
+        return [name, str(split["rows"]), *("–" for _ in range(5))]
     seen = {True: "yes", False: "no", None: "not known"}[split["seen"]]
     logits = "–" if split["logits"] is None else "×".join(map(str, split["logits"]))
     shape = "×".join(map(str, split["features"]))

@@ -131,6 +131,10 @@ def _warn(tuned: Tuned, judging: Split) -> None:
             "choose; judge it on more of them before you use it"
         )
 
+    if isinstance(tuned.curve, list) and (ends := _at_an_end(tuned.curve, tuned.highest)):
+        note(
+            f"rebalance: the best {ends} lies at an end of its grid; values beyond it may be better still: give --grid"
+        )
     _, rows = np.unique(judging.labels[judging.labels >= 0], return_counts=True)
     single = int((rows == 1).sum())
     if single:
@@ -138,6 +142,16 @@ def _warn(tuned: Tuned, judging: Split) -> None:
             f"rebalance: {single} of {len(rows)} classes have a single row in {judging.name}: one image decides a "
             "whole class, so the choice is uncertain; more held-out rows would make it firmer"
         )
+
+
+def _at_an_end(curve: list[dict[str, Any]], highest: float) -> str | None:
+    """The number of which only the first or the last value tried reaches the best value, or None."""
+    for name in curve[0].keys() - {"value", "standard_error"}:
+        tried = sorted({point[name] for point in curve if isinstance(point[name], float)})
+        best = {point[name] for point in curve if point["value"] >= highest}
+        if len(tried) > 2 and best in ({tried[0]}, {tried[-1]}):
+            return str(name)
+    return None
 
 
 def _curve(tuned: Tuned) -> Any:

@@ -80,7 +80,7 @@ def lost(project: Any, tmp_path: Path) -> Path:
 
 def test_an_unfinished_cache_is_shown_and_not_used(lost: Path, done: Run, answer: Answer, refused: Refused) -> None:
     text = done("info", lost).stdout
-    assert "unfinished: 1 of 1 files missing" in text
+    assert "is unfinished: 1 of 1 files missing" in text
     assert row(text, "val")[1] == "16"
     found = answer("info", lost)["splits"]
     assert [found[name]["complete"] for name in ("train", "val", "test")] == [False, True, True]

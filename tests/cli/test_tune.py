@@ -188,6 +188,17 @@ class TestWhatItSays:
         text = done("tune", "tau_norm", tmp_path / "x.cache", "--out", tmp_path / "h").stdout
         assert "from -∞ to 1\n" in text
 
+    @pytest.mark.parametrize(("grid", "said"), [("0,0.5,2", True), ("0,2,3", False), ("0,2", False)])
+    def test_a_best_value_at_the_end_of_its_grid_is_a_note(
+        self, grid: str, said: bool, tmp_path: Path, done: Run
+    ) -> None:
+        # Scores e^(1 - tau) and 1: class 1 is right above tau = 1 only.
+        head = LinearHead(torch.tensor([[math.e, 0.0], [0.0, 1.0]]))
+        rows = np.tile(np.array([[1.0, 1.0]], np.float32), (6, 1))
+        write(tmp_path / "x.cache", "val", rows, np.ones(6, np.int64), head=head)
+        result = done("tune", "tau_norm", tmp_path / "x.cache", "--out", tmp_path / "h", "--grid", f"tau={grid}")
+        assert ("tau lies at an end of its grid" in result.stderr) is said
+
     def test_single_rows_are_a_note_on_stderr(self, project: Any, tmp_path: Path, done: Run) -> None:
         listed = project.model.with_name("joint.val.txt")
         words = ("--root", project.photos / "train", "--split", f"train={listed.with_name('joint.train.txt')}")
