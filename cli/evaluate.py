@@ -109,7 +109,7 @@ def _show(payload: dict[str, Any], first: Report) -> None:
     figures = ("top1", "balanced", "many", "medium", "few", "macro_f1")
     rows = [
         [
-            clean(head["name"]) + (" *" if head["marks"] else ""),
+            head["name"] + (" *" if head["marks"] else ""),
             *(percent(head[name]) for name in figures),
             f"{head['nll']:.3f}",
             percent(head["ece"]),

@@ -18,9 +18,10 @@ import torch
 from torch import Tensor
 
 from featurecache.disk import part_name, replacing
-from featurecache.layers import LISTED, quoted
+from featurecache.layers import LISTED
+from featurecache.quoting import shown
 from featurecache.storage import head_digest
-from featurecache.weights_file import PREFIX, WeightsFile, is_safetensors, read_weights, shown
+from featurecache.weights_file import PREFIX, WeightsFile, is_safetensors, read_weights
 
 _ANOTHER = "checkpoint of another architecture"
 
@@ -133,15 +134,15 @@ def _fitted(
         raise ValueError(_absent(state, layer, (classes, width)))
     if tuple(old.shape) not in ((classes, width), (classes, width, 1, 1)):
         raise ValueError(
-            f"{_ANOTHER}: {quoted(weight_name)} is {tuple(old.shape)}, the head (K, D) = {(classes, width)}"
+            f"{_ANOTHER}: {shown(weight_name)} is {tuple(old.shape)}, the head (K, D) = {(classes, width)}"
         )
     if old_bias is not None and tuple(old_bias.shape) != (classes,):
-        raise ValueError(f"{_ANOTHER}: {quoted(bias_name)} is {tuple(old_bias.shape)}, the head's ({classes},)")
+        raise ValueError(f"{_ANOTHER}: {shown(bias_name)} is {tuple(old_bias.shape)}, the head's ({classes},)")
     if old_bias is None and bias is not None and bool(bias.any()):
-        raise ValueError(f"layer {quoted(layer)} has no bias and the head has one; expected a head without a bias")
+        raise ValueError(f"layer {shown(layer)} has no bias and the head has one; expected a head without a bias")
     if expected is not None and not _holds(old, old_bias, expected):
         raise ValueError(
-            f"layer {quoted(layer)} is another classifier than the one the features were extracted with; "
+            f"layer {shown(layer)} is another classifier than the one the features were extracted with; "
             "expected the checkpoint that the features came from"
         )
     olds = {weight_name: old} if old_bias is None else {weight_name: old, bias_name: old_bias}
@@ -163,10 +164,10 @@ def _absent(state: Mapping[str, Tensor], layer: str, shape: tuple[int, int]) -> 
     """Why the layer's weight is not there."""
     computed = [name for name in state if name.startswith((f"{layer}.parametrizations.", f"{layer}.weight_"))]
     if computed:
-        return f"layer {quoted(layer)} computes its weight from {_names(computed)}; expected a plain weight"
+        return f"layer {shown(layer)} computes its weight from {_names(computed)}; expected a plain weight"
     fitting = _fitting(state, shape)
     where = f"(K, D) = {shape} is the shape of {_names(fitting)}" if fitting else f"no weight is (K, D) = {shape}"
-    return f"{_ANOTHER}: it has no layer {quoted(layer)}; {where}"
+    return f"{_ANOTHER}: it has no layer {shown(layer)}; {where}"
 
 
 def _holds(old: Tensor, old_bias: Tensor | None, expected: str) -> bool:
@@ -178,15 +179,15 @@ def _stored_like(state: Mapping[str, Tensor], name: str, value: Tensor) -> Tenso
     """The value in the dtype and shape of the tensor that it replaces."""
     old = state[name]
     if not old.is_floating_point():
-        raise ValueError(f"{quoted(name)} is stored as {old.dtype}, expected floats")
+        raise ValueError(f"{shown(name)} is stored as {old.dtype}, expected floats")
     tied = [other for other, tensor in state.items() if other != name and tensor.data_ptr() == old.data_ptr()]
     if tied and old.numel():
         # Loading such a file into its model writes both names into one parameter.
-        raise ValueError(f"{quoted(name)} is tied to {_names(tied)}: expected a classifier with weights of its own")
+        raise ValueError(f"{shown(name)} is tied to {_names(tied)}: expected a classifier with weights of its own")
     value = value.detach().cpu()
     limit, largest = torch.finfo(old.dtype).max, float(value.abs().max()) if value.numel() else 0.0
     if largest > limit:
-        raise ValueError(f"{quoted(name)} is stored as {old.dtype} up to {limit:g}, the head holds {largest:g}")
+        raise ValueError(f"{shown(name)} is stored as {old.dtype} up to {limit:g}, the head holds {largest:g}")
     cast = value.to(old.dtype).reshape(old.shape).contiguous()
     return torch.nn.Parameter(cast, old.requires_grad) if isinstance(old, torch.nn.Parameter) else cast
 
@@ -231,4 +232,4 @@ def _fitting(state: Mapping[str, Tensor], shape: tuple[int, int]) -> list[str]:
 
 
 def _names(names: list[str]) -> str:
-    return ", ".join(map(quoted, names[-LISTED:])) + (" and others" if len(names) > LISTED else "")
+    return ", ".join(map(shown, names[-LISTED:])) + (" and others" if len(names) > LISTED else "")

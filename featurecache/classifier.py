@@ -23,11 +23,11 @@ from featurecache.layers import (
     linear_layers,
     listing,
     parameters_of,
-    quoted,
     rows_of,
     shape_of,
 )
 from featurecache.proof import check_finite, logits_of, precision, prove
+from featurecache.quoting import shown
 from featurecache.replacement import replace_classifier
 
 __all__ = ["Capture", "Classifier", "capture", "find_classifier", "logits_of", "prove", "replace_classifier"]
@@ -62,13 +62,13 @@ class Capture:
         """
         if len(self._inputs) != 1:
             raise ValueError(
-                f"layer {quoted(self._name)} was called {len(self._inputs)} times in one forward, "
+                f"layer {shown(self._name)} was called {len(self._inputs)} times in one forward, "
                 "expected once: its inputs are not one feature vector a row; name another layer"
             )
         try:
             return rows_of(self._inputs[0])
         except ValueError as error:
-            raise ValueError(f"layer {quoted(self._name)}: {error}") from None
+            raise ValueError(f"layer {shown(self._name)}: {error}") from None
 
 
 @contextmanager
@@ -127,7 +127,7 @@ def find_classifier(model: nn.Module, example: Tensor, *, layer: str | None = No
             except ValueError as error:
                 misses[name] = str(error)
     if layer is not None:
-        raise ValueError(f"layer {quoted(layer)} is not the model's classifier: {misses[layer]}")
+        raise ValueError(f"layer {shown(layer)} is not the model's classifier: {misses[layer]}")
     raise ValueError(_no_classifier(watched, misses, logits.shape[1]))
 
 
@@ -210,8 +210,7 @@ def _no_classifier(watched: list[tuple[str, nn.Module]], misses: Mapping[str, st
     """The refusal of a model, with its candidates: the layers with as many outputs as there are classes."""
     fitting = [(name, layer) for name, layer in watched if (shape_of(layer) or (0,))[0] == classes]
     said = "; ".join(
-        f"{quoted(name)} {described(layer)}: {misses.get(name, 'it is not called')}"
-        for name, layer in fitting[-LISTED:]
+        f"{shown(name)} {described(layer)}: {misses.get(name, 'it is not called')}" for name, layer in fitting[-LISTED:]
     )
     return (
         f"no layer provably makes the model's {classes} logits ({said or listing(watched)}); "

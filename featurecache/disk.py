@@ -6,14 +6,16 @@ the disk, rename it, flush the folder. A rename without the flushes survives a k
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
+UNSUPPORTED = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 PART = ".part"  # the ending of temporary names: a file called so is never read
 
 
@@ -31,9 +33,6 @@ def allocate(file: int, size: int) -> None:
         if isinstance(error, OSError) and error.errno not in UNSUPPORTED:
             raise
         os.ftruncate(file, size)
-
-
-UNSUPPORTED = {22, 38, 45, 95}  # EINVAL, ENOSYS, ENOTSUP on BSD, EOPNOTSUPP
 
 
 def write_at(file: int, data: memoryview | bytes, offset: int) -> None:
@@ -77,16 +76,25 @@ def write_json(path: Path, value: Any) -> None:
         part.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def read_head(path: Path, size: int) -> bytes:
-    """The first `size` bytes of a regular file (fewer if it is shorter); OSError for anything else.
+def open_regular(path: Path | str) -> BinaryIO:
+    """The file opened for reading, never waiting for a pipe.
 
-    The file is opened without blocking and looked at through its descriptor: a FIFO would wait for ever.
+    path: anything.
+    Raises ValueError when it is not a regular file or cannot be a path, OSError when it cannot be opened.
     """
-    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    flag = getattr(os, "O_NONBLOCK", 0)
+    file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | flag))  # noqa: SIM115 (handed out)
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise ValueError("it is not a regular file")
+    return file
+
+
+def read_head(path: Path, size: int) -> bytes:
+    """The first `size` bytes of a regular file (fewer if it is shorter); OSError for anything else."""
     try:
-        if not stat.S_ISREG(os.fstat(handle).st_mode):
-            raise OSError(f"{path}: not a regular file")
-        with os.fdopen(handle, "rb", closefd=False) as file:
-            return file.read(size)
-    finally:
-        os.close(handle)
+        file = open_regular(path)
+    except ValueError as error:
+        raise OSError(f"{path}: not a regular file") from error
+    with file:
+        return file.read(size)

@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from featurecache.quoting import shown
+
 LISTED = 6  # layers named in a message: enough to choose from, short enough for one line
 
 
@@ -51,7 +53,7 @@ def layer_named(model: nn.Module, name: str) -> nn.Module:
     try:
         return model.get_submodule(name)
     except AttributeError:
-        raise ValueError(f"the model has no layer {quoted(name)}; {listing(linear_layers(model))}") from None
+        raise ValueError(f"the model has no layer {shown(name)}; {listing(linear_layers(model))}") from None
 
 
 def input_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
@@ -76,7 +78,7 @@ def rows_of(value: Tensor) -> Tensor:
 
 def listing(layers: Iterable[tuple[str, nn.Module]]) -> str:
     """The last of the layers with their shapes, for a message: a classifier is near the end."""
-    found = [f"{quoted(name)} {described(layer)}" for name, layer in layers]
+    found = [f"{shown(name)} {described(layer)}" for name, layer in layers]
     if not found:
         return "it has no nn.Linear or 1x1 nn.Conv2d"
     return f"its last linear layers are {', '.join(found[-LISTED:])}"
@@ -86,11 +88,6 @@ def described(layer: nn.Module) -> str:
     """The layer's type and shape (K, D), for a message."""
     shape = shape_of(layer)
     return type(layer).__name__[:80] + (f" {shape}" if shape else "")
-
-
-def quoted(name: str) -> str:
-    """A name from a stranger's model or file, for a message of one line."""
-    return repr(name[:120])
 
 
 def _is_pointwise(conv: nn.Conv2d) -> bool:

@@ -7,7 +7,8 @@ import copy
 import torch
 from torch import nn
 
-from featurecache.layers import LISTED, described, layer_named, linear_layers, listing, quoted, shape_of
+from featurecache.layers import LISTED, described, layer_named, linear_layers, listing, shape_of
+from featurecache.quoting import shown
 
 
 def replace_classifier(model: nn.Module, module: nn.Module, *, layer: str | None = None) -> nn.Module:
@@ -30,7 +31,7 @@ def replace_classifier(model: nn.Module, module: nn.Module, *, layer: str | None
     old = layer_named(model, name)
     if shape_of(old) is None or shape not in (None, shape_of(old)):
         raise ValueError(
-            f"layer {quoted(name)} is {described(old)} and the new classifier {described(module)}: "
+            f"layer {shown(name)} is {described(old)} and the new classifier {described(module)}: "
             "expected layers of equal (K, D)"
         )
     new = _placed(copy.deepcopy(module), old)
@@ -46,7 +47,7 @@ def _layer_of_shape(model: nn.Module, shape: tuple[int, int] | None) -> str:
         raise ValueError("the new classifier has no in_features and out_features to find its layer by; pass layer=")
     fitting = [name for name, module in linear_layers(model) if shape_of(module) == shape]
     if len(fitting) > 1:
-        names = ", ".join(quoted(name) for name in fitting[-LISTED:])
+        names = ", ".join(shown(name) for name in fitting[-LISTED:])
         raise ValueError(f"{len(fitting)} layers are (K, D) = {shape}: {names}; pass layer= with the classifier's name")
     if not fitting:
         raise ValueError(f"the model has no layer (K, D) = {shape}; {listing(linear_layers(model))}")

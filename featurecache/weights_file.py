@@ -21,7 +21,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from featurecache.layers import quoted
+from featurecache.quoting import shown
 
 # Where training programs keep the state dict inside a file; a file without any of these keys is one itself.
 LAYOUTS = ("state_dict", "model")
@@ -117,7 +117,7 @@ def _refusal(error: Exception) -> str:
     asked = re.search(r"GLOBAL (\S+)", str(error))
     if asked:
         return (
-            f"its pickle asks for {quoted(asked[1])}, and only tensors and plain containers are read; "
+            f"its pickle asks for {shown(asked[1])}, and only tensors and plain containers are read; "
             "save the state dict alone (torch.save(model.state_dict(), file)) or as .safetensors"
         )
     return f"not a PyTorch checkpoint, or a damaged one ({type(error).__name__}); expected a saved state dict"
@@ -141,9 +141,9 @@ def _check_archive(stream: BinaryIO) -> None:
     for member in members:
         parts = member.filename.split("/")
         if "\\" in member.orig_filename or "\0" in member.orig_filename or not {"", ".", ".."}.isdisjoint(parts):
-            raise ValueError(f"its archive has a member {quoted(member.orig_filename)}, expected plain names")
+            raise ValueError(f"its archive has a member {shown(member.orig_filename)}, expected plain names")
         if member.compress_type != zipfile.ZIP_STORED or member.compress_size != member.file_size:
-            raise ValueError(f"its archive member {quoted(member.filename)} is compressed; PyTorch stores them plain")
+            raise ValueError(f"its archive member {shown(member.filename)} is compressed; PyTorch stores them plain")
     if len({member.filename for member in members}) != len(members):
         raise ValueError("its archive has two members of one name")
     if sum(member.file_size for member in members) > size:
@@ -181,18 +181,18 @@ def _check_entry(name: object, value: object) -> None:
         raise ValueError(f"it has a key of type {type(name).__name__[:80]}, expected the names of tensors")
     if not isinstance(value, Tensor):
         raise ValueError(
-            f"entry {quoted(name)} is a {type(value).__name__[:80]}, expected a tensor: a state dict, "
+            f"entry {shown(name)} is a {type(value).__name__[:80]}, expected a tensor: a state dict, "
             f"or one under {' or '.join(map(repr, LAYOUTS))}"
         )
     if value.layout != torch.strided or value.is_quantized or value.dtype not in _DTYPES:
         kind = "quantized" if value.is_quantized else f"{value.layout} {value.dtype}".replace("torch.", "")
-        raise ValueError(f"tensor {quoted(name)} is {kind}, expected a dense tensor of floats or integers")
+        raise ValueError(f"tensor {shown(name)} is {kind}, expected a dense tensor of floats or integers")
     if value.device.type != "cpu":
-        raise ValueError(f"tensor {quoted(name)} has no values (device {value.device}), expected stored values")
+        raise ValueError(f"tensor {shown(name)} has no values (device {value.device}), expected stored values")
     if value.numel() and not _is_held(value):
-        raise ValueError(f"tensor {quoted(name)} {tuple(value.shape)} is larger than the bytes stored for it")
+        raise ValueError(f"tensor {shown(name)} {tuple(value.shape)} is larger than the bytes stored for it")
     if value.is_floating_point() and not bool(torch.isfinite(_widened(value)).all()):
-        raise ValueError(f"tensor {quoted(name)} has values that are not finite")
+        raise ValueError(f"tensor {shown(name)} has values that are not finite")
 
 
 def _is_held(value: Tensor) -> bool:
@@ -204,8 +204,3 @@ def _is_held(value: Tensor) -> bool:
 def _widened(value: Tensor) -> Tensor:
     """The values in a dtype that every operation knows; one-byte floats become float32."""
     return value.float() if value.itemsize == 1 else value
-
-
-def shown(path: Path) -> str:
-    """A path for a message of one line: its end, where the name is."""
-    return repr(str(path)[-200:])

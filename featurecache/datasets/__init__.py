@@ -10,8 +10,8 @@ from typing import Protocol
 from featurecache.datasets import digits, folders, lists
 from featurecache.datasets.images import BadImage, ImageFiles, Transform, ids_digest, missing_classes, open_image
 from featurecache.datasets.lists import list_text, write_list
-from featurecache.datasets.paths import shown
 from featurecache.datasets.transforms import ImageTransform, TrainTransform
+from featurecache.quoting import shown
 
 
 class Opener(Protocol):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from featurecache.datasets.paths import shown
+from featurecache.quoting import shown
 
 MAX_CLASSES = 1_000_000
 

@@ -16,7 +16,7 @@ from PIL import Image
 
 from featurecache.datasets.classes import columns
 from featurecache.datasets.images import ImageFiles, Transform
-from featurecache.datasets.paths import shown
+from featurecache.quoting import shown
 
 SEED = 0
 VAL_ROWS = 20

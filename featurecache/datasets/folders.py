@@ -8,7 +8,7 @@ from pathlib import Path
 
 from featurecache.datasets.classes import columns
 from featurecache.datasets.images import FilesUnder, ImageFiles, Transform
-from featurecache.datasets.paths import shown
+from featurecache.quoting import shown
 
 SUFFIXES = frozenset(
     (".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp")

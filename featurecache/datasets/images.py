@@ -16,7 +16,8 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from featurecache.datasets.paths import open_regular, shown
+from featurecache.disk import open_regular
+from featurecache.quoting import shown
 
 # Pillow tries every decoder it has, Ghostscript among them, unless told which formats to expect.
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")

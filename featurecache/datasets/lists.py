@@ -21,7 +21,9 @@ import numpy.typing as npt
 
 from featurecache.datasets.classes import MAX_CLASSES, columns
 from featurecache.datasets.images import FilesUnder, ImageFiles, Transform
-from featurecache.datasets.paths import MISSING, Root, open_regular, shown, unsafe
+from featurecache.datasets.paths import MISSING, Root, unsafe
+from featurecache.disk import open_regular
+from featurecache.quoting import shown
 
 MAX_BYTES = 1 << 30
 CLASS_LINE = re.compile(r"# class ([0-9]{1,9}) (.*\S)")

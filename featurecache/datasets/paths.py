@@ -1,25 +1,12 @@
-"""Paths that come from strangers: which may be followed, and how to show them."""
+"""Paths that come from strangers: which may be followed."""
 
 from __future__ import annotations
 
 import os
 import stat
 from pathlib import Path
-from typing import BinaryIO
 
-MAX_SHOWN = 160
-
-
-def shown(text: object) -> str:
-    """The text quoted on one line, its middle cut out when it is long.
-
-    text: a path, a name, a label: anything with a str().
-    """
-    quoted = repr(str(text))
-    if len(quoted) <= MAX_SHOWN:
-        return quoted
-    half = MAX_SHOWN // 2
-    return f"{quoted[:half]}…{quoted[-half:]}"
+from featurecache.quoting import shown
 
 
 def unsafe(path: str) -> str | None:
@@ -38,20 +25,6 @@ def unsafe(path: str) -> str | None:
     if ".." in path.split("/"):
         return "climbs out with '..'; write it relative to the root"
     return None
-
-
-def open_regular(path: Path | str) -> BinaryIO:
-    """The file opened for reading, never waiting for a pipe.
-
-    path: anything.
-    Raises ValueError when it is not a regular file or cannot be a path, OSError when it cannot be opened.
-    """
-    flag = getattr(os, "O_NONBLOCK", 0)
-    file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | flag))  # noqa: SIM115 (handed out)
-    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-        file.close()
-        raise ValueError("it is not a regular file")
-    return file
 
 
 class Root:

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Protocol
 
 from featurecache.checkpoint import load_state
-from featurecache.datasets.paths import shown
 from featurecache.models.architectures import ARCHITECTURES, new_model
 from featurecache.models.convnet import ConvNet
 from featurecache.models.model import Model
 from featurecache.models.python_file import open_file
 from featurecache.models.run import described, find_description, open_run, read_run, save_run
 from featurecache.models.timm import open_timm
+from featurecache.quoting import shown
 
 
 class Opener(Protocol):

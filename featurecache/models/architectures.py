@@ -6,10 +6,10 @@ from typing import Protocol
 
 from torch import nn
 
-from featurecache.layers import quoted
 from featurecache.models.convnet import ConvNet
 from featurecache.models.python_file import new_from_file
 from featurecache.models.timm import knows, new_timm
+from featurecache.quoting import shown
 
 
 class Builder(Protocol):
@@ -25,7 +25,7 @@ def new_convnet(name: str, *, num_classes: int, channels: int, image_size: int) 
     num_classes, channels, image_size: K, channels and pixels of the images.
     """
     if name:
-        raise ValueError(f"architecture 'convnet' has no variant {quoted(name)}; write convnet")
+        raise ValueError(f"architecture 'convnet' has no variant {shown(name)}; write convnet")
     return ConvNet(num_classes, channels=channels, image_size=image_size)
 
 
@@ -49,5 +49,5 @@ def new_model(arch: str, *, num_classes: int, channels: int = 3, image_size: int
     if kind in ARCHITECTURES:
         return ARCHITECTURES[kind](name, num_classes=num_classes, channels=channels, image_size=image_size)
     if knows(arch):
-        raise ValueError(f"architecture {quoted(arch)} is timm's: write timm:{arch}")
-    raise ValueError(f"no architecture {quoted(arch)}; expected convnet, timm:NAME or file:path.py:function")
+        raise ValueError(f"architecture {shown(arch)} is timm's: write timm:{arch}")
+    raise ValueError(f"no architecture {shown(arch)}; expected convnet, timm:NAME or file:path.py:function")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from featurecache.datasets.images import Transform
-from featurecache.layers import quoted
+from featurecache.quoting import shown
 
 
 @dataclass
@@ -48,12 +48,12 @@ def load_weights(module: nn.Module, state: Mapping[str, Tensor], *, source: str,
     else:
         missing, unexpected = [k for k in own if k not in state], [k for k in state if k not in own]
     if missing:
-        faults.append(f"{len(missing)} missing (first {quoted(missing[0])})")
+        faults.append(f"{len(missing)} missing (first {shown(missing[0])})")
     if unexpected:
-        faults.append(f"{len(unexpected)} unexpected (first {quoted(unexpected[0])})")
+        faults.append(f"{len(unexpected)} unexpected (first {shown(unexpected[0])})")
     if shapes:
         first = shapes[0]
         found, expected = tuple(state[first].shape), tuple(own[first].shape)
-        faults.append(f"{len(shapes)} of another shape (first {quoted(first)} {found}, expected {expected})")
+        faults.append(f"{len(shapes)} of another shape (first {shown(first)} {found}, expected {expected})")
     if faults:
         raise ValueError(f"checkpoint {checkpoint} of another architecture than {source}: {', '.join(faults)}")

@@ -14,9 +14,9 @@ from torch import nn
 
 from featurecache.checkpoint import load_state
 from featurecache.datasets.images import Transform
-from featurecache.datasets.paths import shown
 from featurecache.datasets.transforms import ImageTransform
 from featurecache.models.model import Model, load_weights
+from featurecache.quoting import shown
 
 DEFAULT_SIZE = 224
 

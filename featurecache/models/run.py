@@ -29,11 +29,11 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from featurecache.checkpoint import load_state
-from featurecache.datasets.paths import shown
 from featurecache.datasets.transforms import ImageTransform
 from featurecache.disk import replacing
 from featurecache.models.architectures import new_model
 from featurecache.models.model import Model, load_weights
+from featurecache.quoting import shown
 from featurecache.weights_file import is_safetensors
 
 REQUIRED: dict[str, type] = {

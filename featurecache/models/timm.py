@@ -14,11 +14,10 @@ from PIL import Image
 from torch import Tensor, nn
 
 from featurecache.checkpoint import load_state
-from featurecache.datasets.paths import shown
 from featurecache.datasets.transforms import MODES
-from featurecache.layers import quoted
 from featurecache.models.model import Model, load_weights
 from featurecache.models.torchvision import import_torchvision
+from featurecache.quoting import shown
 
 
 def open_timm(
@@ -134,14 +133,12 @@ def _check_name(timm: ModuleType, name: str) -> None:
     if not timm.is_model(name):
         near = difflib.get_close_matches(name.partition(".")[0], timm.list_models(), n=3)
         hint = f"; did you mean {', '.join(near)}?" if near else ""
-        raise ValueError(f"timm has no model {quoted(name)}{hint}")
+        raise ValueError(f"timm has no model {shown(name)}{hint}")
     try:
         timm.models.get_pretrained_cfg(name)
     except RuntimeError:
         bare, _, tag = name.partition(".")
-        raise ValueError(
-            f"timm's {quoted(bare)} has no weights {quoted(tag)}; leave the tag out or correct it"
-        ) from None
+        raise ValueError(f"timm's {shown(bare)} has no weights {shown(tag)}; leave the tag out or correct it") from None
 
 
 def _size_argument(timm: ModuleType, name: str, image_size: int) -> dict[str, int]:

@@ -165,3 +165,14 @@ def test_read_head_refuses_what_is_no_regular_file(kind: str, tmp_path: Path, re
         disk.read_head(path, 100)
     if before:
         assert len(os.listdir(handles)) == before
+
+
+def test_only_regular_files_are_opened(tmp_path: Path, refused: Any) -> None:
+    (tmp_path / "file").write_bytes(b"x")
+    os.mkfifo(tmp_path / "pipe")
+    with disk.open_regular(tmp_path / "file") as file:
+        assert file.read() == b"x"
+    with refused("not a regular file"):
+        disk.open_regular(tmp_path / "pipe")
+    with pytest.raises(IsADirectoryError):
+        disk.open_regular(tmp_path)

@@ -13,7 +13,6 @@ from featurecache.layers import (
     linear_layers,
     listing,
     parameters_of,
-    quoted,
     rows_of,
     shape_of,
 )
@@ -82,11 +81,6 @@ def test_a_listing_names_the_last_layers_only() -> None:
     text = listing(linear_layers(nn.Sequential(*[nn.Linear(1, 1) for _ in range(50)])))
     assert "'49'" in text
     assert "'10'" not in text
-
-
-def test_names_stay_on_one_line() -> None:
-    assert quoted("a\nb\x1b[31m") == r"'a\nb\x1b[31m'"
-    assert len(quoted("x" * 10_000)) < 130
 
 
 def test_inputs_become_rows_and_outlive_in_place_operations() -> None:

@@ -2,33 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from featurecache.datasets.paths import MAX_SHOWN, MISSING, Root, open_regular, shown, unsafe
-
-
-@given(st.text())
-def test_shown_text_is_one_short_line(text: str) -> None:
-    line = shown(text * 50)
-    assert line.isprintable()
-    assert len(line) <= MAX_SHOWN + 1
-
-
-def test_only_regular_files_are_opened(tmp_path: Path, refused: Any) -> None:
-    (tmp_path / "file").write_bytes(b"x")
-    os.mkfifo(tmp_path / "pipe")
-    with open_regular(tmp_path / "file") as file:
-        assert file.read() == b"x"
-    with refused("not a regular file"):
-        open_regular(tmp_path / "pipe")
-    with pytest.raises(IsADirectoryError):
-        open_regular(tmp_path)
+from featurecache.datasets.paths import MISSING, Root, unsafe
 
 
 @pytest.mark.parametrize(
