@@ -47,6 +47,8 @@ class ShardedArray:
         if len(flat) and (flat.min() < 0 or flat.max() >= len(self)):
             bad = wanted.ravel()[(flat < 0) | (flat >= len(self))][0]
             raise IndexError(f"row {int(bad)} of {len(self)} rows")
+        if len(self._parts) == 1:
+            return self._parts[0][flat].reshape(*wanted.shape, *self.shape[1:])
         out = np.empty((len(flat), *self.shape[1:]), dtype=self.dtype)
         shard = np.searchsorted(self._bounds, flat, side="right") - 1
         for number in np.unique(shard):

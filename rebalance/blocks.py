@@ -13,7 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-BLOCK_BYTES = 32 * 2**20  # large enough that a product fills the cores, small next to any memory
+from rebalance import ranks
+
+# Large enough that a product fills the cores; small enough for the C library to hand the same memory out again: above
+# 32 MiB every block would come fresh from the system, and the page faults cost more than the product.
+BLOCK_BYTES = 8 * 2**20
 
 
 @runtime_checkable
@@ -57,24 +61,94 @@ def width(features: Features) -> int:
 
 
 def blocks(
-    features: Features, *, device: torch.device | None = None, rows: int | None = None
+    features: Features, *, device: torch.device | None = None, rows: int | None = None, columns: int = 0
 ) -> Iterator[tuple[slice, Tensor]]:
     """The rows in order as ``(slice, float32 tensor)`` pairs.
 
     features: (N, D), any float type. float16 is upcast here: multiplying it on a CPU is 35 times slower.
     device: where the blocks are wanted; by default where a tensor lies, the CPU for everything else.
-    rows: rows a block; by default about 32 MiB of float32.
+    rows: rows a block; by default about 8 MiB of float32. columns: the width of what is made of a block, where that
+    may be wider than the features: logits of many classes.
     """
-    step = rows or max(1, BLOCK_BYTES // (4 * max(1, width(features))))
+    step = rows or max(1, BLOCK_BYTES // (4 * max(1, width(features), columns)))
     target = device or (features.device if isinstance(features, Tensor) else torch.device("cpu"))
     for start in range(0, len(features), step):
         part = slice(start, min(start + step, len(features)))
         block = features[part]
-        if not isinstance(block, Tensor):
-            with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinity, which is refused by its row
-                # A read-only memory map would make torch warn; the upcast copies anyway where it is needed.
-                block = torch.from_numpy(np.array(block, dtype=np.float32, copy=True))
-        yield part, block.detach().to(target, torch.float32)
+        yield part, _as_tensor(block).detach().to(target).to(torch.float32)
+
+
+def own_blocks(
+    features: Features, *, device: torch.device | None = None, rows: int | None = None, columns: int = 0
+) -> Iterator[tuple[slice, Tensor]]:
+    """Like `blocks`, but only of the rows that this rank reads (see rebalance.ranks); the slices count all rows."""
+    part = ranks.window(len(features))
+    for inner, block in blocks(window(features, part), device=device, rows=rows, columns=columns):
+        yield slice(part.start + inner.start, part.start + inner.stop), block
+
+
+def _as_tensor(block: Any) -> Tensor:
+    """The block as a tensor of its own type where torch has that; no view of memory that may not be written."""
+    if isinstance(block, Tensor):
+        return block
+    array = np.asarray(block)
+    if array.dtype in (np.float16, np.float32, np.float64):
+        # Copied as it is and converted by torch: NumPy converts float16 one number at a time. (A read-only array as it
+        # is would make torch warn.)
+        return torch.from_numpy(np.array(array, copy=True, order="C"))
+    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinity, which is refused by its row
+        return torch.from_numpy(array.astype(np.float32))
+
+
+def product_type(device: torch.device) -> torch.dtype:
+    """bfloat16 where the device multiplies it faster than float32, with sums in float32; else float32."""
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+    able = torch.cpu.get_capabilities() if device.type == "cpu" else {}
+    return torch.bfloat16 if able.get("avx512_bf16") or able.get("amx_bf16") else torch.float32
+
+
+class Window:
+    """A contiguous range of an array-like's rows, read through it.
+
+    rows: the array-like. part: the range, start and stop given.
+    """
+
+    def __init__(self, rows: Rows, part: slice) -> None:
+        self._rows, self._start = rows, part.start
+        self.shape: tuple[int, ...] = (part.stop - part.start, *rows.shape[1:])
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: Any, /) -> Any:
+        if not isinstance(rows, slice):
+            return self._rows[self._start + rows]
+        start, stop, _ = rows.indices(len(self))
+        return self._rows[self._start + start : self._start + stop]
+
+
+def window(features: Features, part: slice) -> Features:
+    """The rows of a contiguous range, without a copy; the features themselves where it covers them."""
+    if part == slice(0, len(features)):
+        return features
+    return features[part] if isinstance(features, Tensor) else Window(features, part)
+
+
+def take(features: Features, rows: Tensor) -> Tensor:
+    """Some rows in the order asked for, as a float32 tensor (B, D) where the features lie (the CPU for arrays).
+
+    rows: (B,) row numbers, on the CPU for anything but a tensor. What has nothing but slices is read row by row.
+    """
+    if isinstance(features, Tensor):
+        return features.detach()[rows.to(features.device)].to(torch.float32)
+    wanted = rows.numpy()
+    try:
+        found = np.asarray(features[wanted])  # type: ignore[index]  # more than the protocol promises: tried first
+    except (TypeError, IndexError, AttributeError):
+        parts = [np.asarray(features[row : row + 1]) for row in wanted.tolist()]
+        found = np.concatenate(parts or [np.asarray(features[0:0])])
+    return _as_tensor(found).to(torch.float32)
 
 
 def first_bad_row(features: Features) -> int | None:

@@ -7,9 +7,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from rebalance import ranks
 from rebalance.blocks import Features, Labels, blocks
 from rebalance.head import LinearHead, NormalizedHead, normalize
-from rebalance.methods.needs import Rows, need_rows
+from rebalance.rows import Rows, need_rows
 
 ABSENT = -1e30  # the bias of a class without a mean: never chosen, finite so that softmax and files stay sane
 
@@ -43,7 +44,7 @@ def ncm(
             raise ValueError(f"{name} is {value!r}; expected {', '.join(known)}")
     rows = need_rows(head, features, labels)
     center = rows.mean.float() if transform == "cl2n" else torch.zeros_like(rows.mean, dtype=torch.float32)
-    means = _means(rows, features, center, transform)
+    means = _means(rows, center, transform)
     present = rows.counts > 0
     if distance == "l2":
         weight, bias = 2 * means, -means.square().sum(dim=1)
@@ -57,13 +58,14 @@ def ncm(
     return NormalizedHead(weight.float(), bias, record=record, center=center)
 
 
-def _means(rows: Rows, features: Features, center: Tensor, transform: str) -> Tensor:
+def _means(rows: Rows, center: Tensor, transform: str) -> Tensor:
     """Class means (K, D) of the transformed features, in float64; zeros for a class without rows."""
     sums = rows.sums
     if transform != "un":
         sums = torch.zeros((len(sums) + 1, sums.shape[1]), dtype=torch.float64, device=rows.device)
         slots = torch.where(rows.labels >= 0, rows.labels, len(sums) - 1)
-        for part, block in blocks(features, device=rows.device):
+        for part, block in blocks(rows.features, device=rows.device):
             sums.index_add_(0, slots[part], normalize(block - center).double())
+        ranks.total(sums)
         sums = sums[:-1]
     return sums / rows.counts.clamp_min(1)[:, None]

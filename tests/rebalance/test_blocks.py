@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rebalance.blocks import as_labels, blocks, first_bad_row, refuse_nonfinite, width
+from rebalance.blocks import as_labels, blocks, first_bad_row, product_type, refuse_nonfinite, take, width, window
 
 
 @given(st.integers(0, 40), st.integers(1, 5), st.integers(1, 50))
@@ -43,10 +43,10 @@ def test_a_read_only_map_and_a_slice_only_array_will_do(float16_map: Any, proble
         assert torch.equal(torch.cat([block for _, block in blocks(rows, rows=7)]), problem.features)
 
 
-def test_a_block_is_32_mebibytes_by_default() -> None:
-    wide = torch.zeros(1, 2**20).expand(20, -1)  # 4 MiB a row, no memory behind it
+def test_a_block_is_8_mebibytes_by_default() -> None:
+    wide = torch.zeros(1, 2**18).expand(20, -1)  # 1 MiB a row, no memory behind it
     assert [len(block) for _, block in blocks(wide)] == [8, 8, 4]
-    wider = torch.zeros(1, 2**24).expand(2, -1)
+    wider = torch.zeros(1, 2**22).expand(2, -1)
     assert [len(block) for _, block in blocks(wider)] == [1, 1]
 
 
@@ -130,3 +130,94 @@ def test_the_refusal_names_the_row(refuses: Any) -> None:
 def test_numbers_beyond_float32_are_refused_with_their_row(refuses: Any) -> None:
     with refuses("row 1 of 2", "infinity"):
         refuse_nonfinite(np.array([[1.0], [1e300]]))
+
+
+KINDS = ["tensor", "float16 tensor", "ndarray", "float16 map", "slices", "window of a map", "window of slices"]
+
+
+@pytest.fixture(params=KINDS)
+def any_rows(request: Any, problem: Any, float16_map: Any, slice_only: Any) -> Any:
+    """The rows of the problem from the third to the hundredth, in every form."""
+    part = slice(2, 100)
+    return {
+        "tensor": problem.features[part],
+        "float16 tensor": problem.features[part].half(),
+        "ndarray": problem.features[part].numpy(),
+        "float16 map": float16_map[part],
+        "slices": slice_only(float16_map[part]),
+        "window of a map": window(float16_map, part),
+        "window of slices": window(slice_only(float16_map), part),
+    }[request.param]
+
+
+@pytest.mark.parametrize("rows", [[5], [3, 0, 97, 3], list(range(98))])
+def test_rows_are_taken_in_the_order_asked_for(any_rows: Any, rows: list[int], problem: Any) -> None:
+    out = take(any_rows, torch.tensor(rows))
+    assert out.dtype == torch.float32
+    assert torch.equal(out, problem.features[2:100][rows])
+
+
+def test_no_rows_are_an_empty_block(any_rows: Any) -> None:
+    out = take(any_rows, torch.zeros(0, dtype=torch.int64))
+    assert (out.shape, out.dtype) == ((0, 8), torch.float32)
+
+
+def test_what_is_taken_is_a_copy(problem: Any) -> None:
+    features = problem.features.clone()
+    for rows in (features, features.numpy()):
+        take(rows, torch.arange(4)).zero_()
+        assert torch.equal(features, problem.features)
+
+
+def test_taken_rows_carry_no_gradient() -> None:
+    assert not take(torch.ones(3, 2, requires_grad=True), torch.tensor([1])).requires_grad
+
+
+def test_a_window_is_read_like_the_rows_it_shows(any_rows: Any, problem: Any) -> None:
+    shown = window(any_rows, slice(10, 40))
+    assert (len(shown), tuple(shown.shape)) == (30, (30, 8))
+    assert torch.equal(torch.cat([block for _, block in blocks(shown, rows=7)]), problem.features[12:42])
+    assert torch.equal(take(shown, torch.tensor([29, 0])), problem.features[[41, 12]])
+    inner = window(shown, slice(5, 6))
+    assert torch.equal(take(inner, torch.tensor([0])), problem.features[[17]])
+
+
+def test_a_window_of_everything_is_the_thing_itself(any_rows: Any) -> None:
+    assert window(any_rows, slice(0, 98)) is any_rows
+
+
+def test_a_window_of_nothing_is_empty(any_rows: Any) -> None:
+    shown = window(any_rows, slice(7, 7))
+    assert (len(shown), tuple(shown.shape)) == (0, (0, 8))
+    assert list(blocks(shown)) == []
+    assert take(shown, torch.zeros(0, dtype=torch.int64)).shape == (0, 8)
+
+
+def test_a_window_of_a_map_is_read_at_once(float16_map: Any) -> None:
+    """Not row by row: a batch of scattered rows is one read, as it is without the window."""
+
+    class Counting:
+        shape = float16_map.shape
+        reads = 0
+
+        def __len__(self) -> int:
+            return len(float16_map)
+
+        def __getitem__(self, rows: Any) -> Any:
+            self.reads += 1
+            return float16_map[rows]
+
+    rows = Counting()
+    take(window(rows, slice(2, 100)), torch.arange(50))
+    assert rows.reads == 1
+
+
+def test_the_products_are_those_that_are_fast_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    for there, kind in (
+        ({"avx512_bf16": True}, torch.bfloat16),
+        ({"amx_bf16": True, "avx2": True}, torch.bfloat16),
+        ({"avx512_bf16": False, "avx2": True}, torch.float32),
+        ({}, torch.float32),
+    ):
+        monkeypatch.setattr("torch.cpu.get_capabilities", lambda there=there: there)
+        assert product_type(torch.device("cpu")) == kind

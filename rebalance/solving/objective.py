@@ -1,0 +1,186 @@
+"""What trained linear heads minimise: a mean loss over the rows plus L2, with its gradient.
+
+    f(W, b) = sum_i w_i * loss(W x_i + b, y_i) + weight_decay / 2 * |W|^2,      sum_i w_i = 1
+
+With cross-entropy it is convex. Rows are read in blocks, so N may be larger than memory; under ranks.together() every
+rank reads its own and the sums are added up. Values are summed in float64, for a float32 sum of a hundred thousand
+terms would stop a line search early; the logits are float32, and their rounding is what ends a search, at a gradient of
+about 1e-4 to 1e-5 of that at zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from rebalance import ranks
+from rebalance.blocks import Features, blocks, product_type
+from rebalance.solving.loss import SoftmaxLoss
+
+# Directions without variance have no curvature where the decay is 0: this part of the largest keeps their steps finite.
+# The later ones are for a covariance that rounding has left with negative eigenvalues; the last always suffices.
+FLOORS = (1e-6, 1e-3, 1.0)
+
+
+class Objective(Protocol):
+    """A function of one flat parameter vector."""
+
+    def __call__(self, parameters: Tensor, /) -> tuple[Tensor, Tensor]:
+        """Value (a float64 scalar) and gradient (like the parameters), both on the parameters' device."""
+        ...
+
+
+def balanced_weights(labels: Tensor, counts: Tensor) -> Tensor:
+    """Row weights (N,) in float32 that give every class the same share: 1 / (C n_y), C the classes that have rows.
+
+    Drawing classes uniformly, as class-balanced sampling does, has this weighted sum as its expectation. Rows
+    labelled -1 weigh nothing.
+    """
+    return class_weights(labels, counts, torch.ones_like(counts))
+
+
+def class_weights(labels: Tensor, counts: Tensor, shares: Tensor) -> Tensor:
+    """Row weights (N,) in float32, summing to 1, under which class k holds a part of the objective like shares_k.
+
+    labels: (N,), rows labelled -1 weigh nothing. counts: (K,) rows a class. shares: (K,), 0 or more; that of a class
+    without rows is left out.
+    """
+    if not bool((counts > 0).any()):
+        raise ValueError("no row has a label; expected at least one labelled row to fit on")
+    held = torch.where(counts > 0, shares.to(counts.device, torch.float64), 0.0)
+    each = held / held.sum() / counts.clamp_min(1)
+    return torch.where(labels >= 0, each[labels.clamp_min(0)], 0.0).to(torch.float32)
+
+
+class LinearObjective:
+    """The objective of a weight and a bias; only the weight is penalised.
+
+    The parameters are the weight (K, D) and, behind it, the bias (K,) *of centred features*, flattened. Centring
+    changes neither the minimum nor the penalty (the bias is free), only the conditioning: ReLU features share a large
+    mean, and without it the solver needs several times the passes. :meth:`split` gives the weight and the bias of
+    the features as they are.
+
+    features, labels, weights: (N, D), (N,), (N,) rows of this rank. mean: (D,) to centre by. decay: weight_decay.
+    products: bfloat16 multiplies features and weights in it, which shifts value and gradient by some thousandths.
+    """
+
+    def __init__(
+        self,
+        features: Features,
+        labels: Tensor,
+        weights: Tensor,
+        mean: Tensor,
+        *,
+        num_classes: int,
+        decay: float,
+        loss: SoftmaxLoss | None = None,
+        products: torch.dtype = torch.float32,
+    ) -> None:
+        self._products = products
+        self._features, self._labels, self._weights, self._mean = features, labels, weights, mean
+        self._shape = (num_classes, len(mean))
+        self._decay = decay
+        self._loss = (loss or SoftmaxLoss()).to(mean.device)
+
+    def zeros(self) -> Tensor:
+        """The starting point: a weight and a bias of zeros."""
+        return self._mean.new_zeros(self._shape[0] * (self._shape[1] + 1))
+
+    def join(self, weight: Tensor, bias: Tensor) -> Tensor:
+        """The parameters of a weight (K, D) and a bias (K,) for uncentred features."""
+        return torch.cat([weight.flatten(), bias + weight @ self._mean])
+
+    def split(self, parameters: Tensor) -> tuple[Tensor, Tensor]:
+        """The weight (K, D) and the bias (K,) for uncentred features."""
+        weight, bias = self._parts(parameters)
+        return weight, bias - weight @ self._mean
+
+    def _parts(self, parameters: Tensor) -> tuple[Tensor, Tensor]:
+        classes, width = self._shape
+        return parameters[: classes * width].view(classes, width), parameters[classes * width :]
+
+    def __call__(self, parameters: Tensor) -> tuple[Tensor, Tensor]:
+        weight, bias = self._parts(parameters)
+        value = torch.zeros((), dtype=torch.float64, device=weight.device)
+        g_weight, g_bias = torch.zeros_like(weight), torch.zeros_like(bias)
+        for part, block in blocks(self._features, device=weight.device, columns=len(bias)):
+            # Centred before the product: with a mean taken off the bias instead, large numbers would cancel in float32.
+            x = (block - self._mean).to(self._products)
+            logits = (x @ weight.to(self._products).T).float().add_(bias)
+            loss, g = self._loss(logits, self._labels[part], self._weights[part])
+            value += loss
+            g_weight += g.to(self._products).T @ x
+            g_bias += g.sum(dim=0)
+        ranks.total(value, g_weight, g_bias)
+        g_weight.add_(weight, alpha=self._decay)
+        value += 0.5 * self._decay * weight.double().square().sum()
+        return value, torch.cat([g_weight.flatten(), g_bias])
+
+    def preconditioner(self) -> Curvature:
+        """An approximate inverse of the Hessian, for the solver's first guess of it."""
+        covariance, share = self._second_moments()
+        return Curvature(covariance, share * (1 - share), self._decay)
+
+    def _second_moments(self) -> tuple[Tensor, Tensor]:
+        """The weighted covariance (D, D) of the features, and every class's part (K,) of the weights.
+
+        A guess needs few digits: the products are in bfloat16 where the device multiplies it.
+        """
+        device, (classes, width) = self._mean.device, self._shape
+        kind = product_type(device)
+        covariance = torch.zeros((width, width), device=device)
+        for part, block in blocks(self._features, device=device):
+            centred = (block - self._mean).mul_(self._weights[part].sqrt()[:, None]).to(kind)
+            covariance += centred.T @ centred
+        share = torch.zeros(classes, device=device)
+        share.index_add_(0, self._labels.clamp_min(0), self._weights)
+        ranks.total(covariance, share)
+        if not bool(torch.isfinite(covariance).all()):
+            raise ValueError("the features are too large: their squares leave float32; scale them down")
+        return covariance, share
+
+
+class Curvature:
+    """``(share_k * covariance + decay * I)^-1`` for every class, applied to parameters of a LinearObjective.
+
+    At zero, where all classes are equally likely, this is the inverse of the Hessian up to the classes' coupling; and
+    it stays of the right shape, because a class's rows are what curves its weight.
+
+    covariance: (D, D). share: (K,), how much curvature a class gets. decay: weight_decay.
+    """
+
+    def __init__(self, covariance: Tensor, share: Tensor, decay: float) -> None:
+        share = share.clamp_min(1e-3 / len(share))  # a class without rows still moves with the others
+        inverse = _shared_inverse if bool((share == share[0]).all()) else _own_inverses
+        self._width = len(covariance)
+        self._weights, self._biases = inverse(covariance, share, decay), 1.0 / share
+
+    def __call__(self, gradient: Tensor) -> Tensor:
+        """The preconditioned gradient, flat like the parameters."""
+        end = len(self._biases) * self._width
+        weight, bias = gradient[:end].view(-1, self._width), gradient[end:]
+        return torch.cat([self._weights(weight).flatten(), bias * self._biases])
+
+
+def _shared_inverse(covariance: Tensor, share: Tensor, decay: float) -> Callable[[Tensor], Tensor]:
+    """``weight -> weight (share C + decay I)^-1`` where all classes have the same share: one factorisation."""
+    matrix = (covariance * share[0]).double()
+    largest = matrix.diagonal().max().clamp_min(torch.finfo(torch.float32).tiny)
+    for floor in FLOORS:
+        lower, failed = torch.linalg.cholesky_ex(matrix + (decay + floor * largest) * torch.eye(len(matrix)).to(matrix))
+        if not bool(failed):
+            break
+    inverse = torch.cholesky_inverse(lower).float()
+    return lambda weight: weight @ inverse
+
+
+def _own_inverses(covariance: Tensor, share: Tensor, decay: float) -> Callable[[Tensor], Tensor]:
+    """The same where each class has its own share: in the eigenvectors of C all these matrices are diagonal."""
+    # In float64: in float32 it does not always converge.
+    values, basis = (each.float() for each in torch.linalg.eigh(covariance.double()))
+    values = values.clamp_min(FLOORS[0] * values[-1].clamp_min(torch.finfo(torch.float32).tiny))
+    inverse = 1.0 / (share[:, None] * values + decay)
+    return lambda weight: (weight @ basis).mul_(inverse) @ basis.T
