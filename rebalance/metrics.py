@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,8 +11,10 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from rebalance.blocks import Features, Labels, as_labels, blocks, width
+from rebalance import ranks
+from rebalance.blocks import Features, Labels, as_labels, blocks, own_blocks, refuse_nonfinite, width
 from rebalance.classes import GROUPS, Shots, class_counts
+from rebalance.head import LinearHead
 
 FIGURES = ("top1", "balanced", "many", "medium", "few", "macro_f1", "nll", "ece")
 ECE_BINS = 15
@@ -64,10 +67,43 @@ def evaluate(
     ValueError when the shapes do not fit, a logit is NaN or infinite, or no row has a label.
     """
     target = as_labels(labels)
-    _check(logits, target, counts)
-    shots = shots or Shots()
-    classes = width(logits)
-    truth, guess, confidence, nll = _per_row(logits, target)
+    _check(len(logits), width(logits), target, counts)
+    refuse_bad_logits(logits)
+    return _report(_per_row(blocks(logits), target), target, width(logits), counts, shots or Shots())
+
+
+def evaluate_head(
+    head: LinearHead, features: Features, labels: Labels, counts: ArrayLike | None = None, *, shots: Shots | None = None
+) -> Report:
+    """The report of a head on features: that of its logits, of which only a block at a time is in memory.
+
+    features: (N, D). labels, counts, shots: as in `evaluate`. Under ranks.together() every rank judges its own rows.
+    ValueError as there, and when the features are not as wide as the head's.
+    """
+    target = as_labels(labels)
+    if width(features) != head.width:
+        raise ValueError(f"features are {width(features)} wide, the head takes {head.width}: of different models")
+    _check(len(features), head.num_classes, target, counts)
+
+    def logits() -> Iterator[tuple[slice, Tensor]]:
+        for part, block in own_blocks(features, device=head.weight.device, columns=head.num_classes):
+            made = head(block)
+            if not bool(torch.isfinite(made.sum())):
+                refuse_nonfinite(features)
+                refuse_bad_logits(made)
+            yield part, made
+
+    found = _per_row(logits(), target)
+    ranks.total(*found)  # the rows of other ranks are zero here
+    return _report(found, target, head.num_classes, counts, shots or Shots())
+
+
+def _report(
+    found: tuple[Tensor, Tensor, Tensor], target: Tensor, classes: int, counts: ArrayLike | None, shots: Shots
+) -> Report:
+    known = (target >= 0).cpu()
+    truth = target.cpu()[known].numpy()
+    guess, confidence, nll = (each.cpu()[known].numpy() for each in found)
     rows = class_counts(torch.from_numpy(truth), classes).numpy()
     right = np.bincount(truth[guess == truth], minlength=classes)
     with np.errstate(invalid="ignore"):
@@ -84,7 +120,7 @@ def evaluate(
         **groups,
         macro_f1=float(np.mean(2 * right[met] / (rows + guessed)[met])),
         nll=float(np.mean(nll)),
-        ece=expected_calibration_error(confidence, guess == truth),
+        ece=expected_calibration_error(confidence.clip(0.0, 1.0), guess == truth),
         recall=recall,
         rows=len(truth),
         rule=shots.rule,
@@ -120,26 +156,22 @@ def balanced_row_weights(labels: NDArray[np.int64]) -> NDArray[np.float64]:
     return np.asarray(1.0 / (len(rows) * rows[place]))
 
 
-def _per_row(
-    logits: Features, target: Tensor
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
-    """Label, prediction, confidence and negative log-likelihood of every labelled row."""
-    guess, confidence, nll = [], [], []
-    for part, block in blocks(logits):
-        known = target[part].to(block.device) >= 0
-        log_p = torch.log_softmax(block[known].double(), dim=1)
-        top = log_p.max(dim=1)
+def _per_row(logits: Iterable[tuple[slice, Tensor]], target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Prediction, confidence and negative log-likelihood of every row (N,), zeros for one without a label."""
+    guess = torch.zeros(len(target), dtype=torch.int64, device=target.device)
+    confidence, nll = (torch.zeros(len(target), dtype=torch.float64, device=target.device) for _ in range(2))
+    for part, block in logits:
+        own = target[part].to(block.device)
+        known = own >= 0
+        log_p = torch.log_softmax(block.double(), dim=1)
         # argmax of the logits themselves: the softmax may round two of them to one.
-        guess.append(block[known].argmax(dim=1))
-        confidence.append(top.values.exp())
-        nll.append(-log_p.gather(1, target[part].to(block.device)[known][:, None])[:, 0])
-    truth = target[target >= 0].cpu().numpy()
-    return (
-        truth,
-        torch.cat(guess).cpu().numpy(),
-        torch.cat(confidence).cpu().numpy().clip(0.0, 1.0),
-        torch.cat(nll).cpu().numpy(),
-    )
+        for store, values in (
+            (guess, block.argmax(dim=1)),
+            (confidence, log_p.amax(dim=1).exp()),
+            (nll, -log_p.gather(1, own.clamp_min(0)[:, None])[:, 0]),
+        ):
+            store[part] = torch.where(known, values, 0).to(store.device)
+    return guess, confidence, nll
 
 
 def _mean(values: NDArray[np.float64]) -> float | None:
@@ -150,17 +182,15 @@ def _array(values: ArrayLike) -> NDArray[np.int64]:
     return np.asarray(values.cpu() if isinstance(values, Tensor) else values)
 
 
-def _check(logits: Features, labels: Tensor, counts: ArrayLike | None) -> None:
-    classes = width(logits)
-    if len(labels) != len(logits):
-        raise ValueError(f"{len(labels)} labels for {len(logits)} rows of logits; expected one a row")
+def _check(rows: int, classes: int, labels: Tensor, counts: ArrayLike | None) -> None:
+    if len(labels) != rows:
+        raise ValueError(f"{len(labels)} labels for {rows} rows of logits; expected one a row")
     if counts is not None and _array(counts).shape != (classes,):
         shape = _array(counts).shape
         raise ValueError(f"counts have shape {shape}; expected ({classes},), one count for each of {classes} classes")
     if not bool((labels >= 0).any()):
         raise ValueError("no row has a label; expected at least one labelled row to judge on")
     class_counts(labels, classes)
-    refuse_bad_logits(logits)
 
 
 def refuse_bad_logits(logits: Features) -> None:

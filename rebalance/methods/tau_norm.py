@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
+from dataclasses import replace
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from rebalance.blocks import Features, Labels, blocks, refuse_nonfinite
+from rebalance.blocks import Features, Labels, width
 from rebalance.head import LinearHead
 from rebalance.methods.needs import lineage, need_linear
-from rebalance.path import Floats, correct_intervals
+from rebalance.search.intervals import Block, exact_logits, given_logits, row_intervals
+from rebalance.search.path import Floats, power_intervals
 
 LOG_RANGE = 80.0  # float32 reaches from e^-87 to e^88; the entries of a weight are below its norm
-EXACT = 10_000_000  # logits up to this many are computed in float64
 
 
 def tau_norm(
@@ -57,8 +59,7 @@ def tau_intervals(
     head: the joint head. features: (N, D). labels: (N,), 0..K-1, or -1 (never right). bias: drop or scale; a kept
     bias makes the scores no longer affine in tau (a row may be right on several intervals), which is refused.
 
-    With z the logits, class k scores z_k |w_k|^-tau. Among positive logits the order is that of
-    log|z_k| - tau log|w_k|; among negative ones the reverse; a positive beats zero beats a negative for every tau.
+    With z the logits, class k scores z_k |w_k|^-tau.
     """
     head = need_linear(head, "tau_norm")
     if bias == "keep":
@@ -66,21 +67,26 @@ def tau_intervals(
             "tau cannot be searched exactly with bias=keep: a row may be right on several intervals of tau; "
             "give a grid, such as --grid tau=0:2:0.1, or use bias=drop or bias=scale"
         )
-    slopes = _log_norms(head)
-    double = len(features) * head.num_classes <= EXACT
-    weight = head.weight.double() if double else head.weight
-    lows, highs = [], []
-    for part, block in blocks(features, device=head.weight.device):
-        z = block.to(weight.dtype) @ weight.T
-        if bias == "scale":
-            z += head.bias
-        if not bool(torch.isfinite(z).all()):
-            refuse_nonfinite(features)
-        own = labels[part].to(z.device)
-        lo, hi = _row_intervals(z.double(), slopes, own.clamp_min(0))
-        lows.append(torch.where(own >= 0, lo, math.inf))
-        highs.append(torch.where(own >= 0, hi, -math.inf))
-    return torch.cat(lows).cpu().numpy(), torch.cat(highs).cpu().numpy()
+    scored = head if bias == "scale" else replace(head, bias=torch.zeros_like(head.bias))
+    return _searched(head, exact_logits(scored, features), labels)
+
+
+def tau_intervals_of_logits(head: LinearHead | None, logits: Features, labels: Tensor) -> tuple[Floats, Floats]:
+    """The same from logits at hand, with bias=drop: no product of features and weight is needed.
+
+    head: the joint head. logits: (N, K), its logits, bias included. labels: (N,), as there.
+    """
+    head = need_linear(head, "tau_norm")
+    if width(logits) != head.num_classes or len(logits) != len(labels):
+        raise ValueError(
+            f"logits have shape {tuple(logits.shape)}; expected ({len(labels)}, {head.num_classes}), those of the head"
+        )
+    return _searched(head, given_logits(logits, head.bias), labels)
+
+
+def _searched(head: LinearHead, logits: Iterable[Block], labels: Tensor) -> tuple[Floats, Floats]:
+    log_norms = _log_norms(head)
+    return row_intervals(logits, labels, lambda z, own: power_intervals(z, log_norms, own))
 
 
 def tau_limits(head: LinearHead | None) -> tuple[float, float]:
@@ -88,24 +94,6 @@ def tau_limits(head: LinearHead | None) -> tuple[float, float]:
     largest = float(_log_norms(need_linear(head, "tau_norm")).abs().max())
     limit = LOG_RANGE / largest if largest > 0 else math.inf
     return 1 - limit, 1 + limit  # the norm becomes |w|^(1 - tau)
-
-
-def _row_intervals(z: Tensor, log_norms: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Intervals of a block of logits (B, K), by the sign of the true class's."""
-    own = z.gather(1, labels[:, None])
-    size = z.abs().log()  # -inf for a zero: out of the race among the positive, as it should be
-    ahead = torch.where(z > 0, size, -math.inf)
-    behind = torch.where(z < 0, -size, math.inf)  # zero and positive logits beat a negative one everywhere
-    own_size = torch.where(own == 0, 0.0, size.gather(1, labels[:, None]))  # finite where it is not looked at
-    lo_up, hi_up = correct_intervals(ahead.scatter(1, labels[:, None], own_size), -log_norms, labels)
-    lo_down, hi_down = correct_intervals(behind.scatter(1, labels[:, None], -own_size), log_norms, labels)
-    # A zero stays zero: right everywhere if nothing is positive and no zero stands at a lower class id, else nowhere.
-    first_best = z.argmax(dim=1) == labels
-    lo_zero = torch.where(first_best, -math.inf, math.inf)
-    sign = own[:, 0].sign()
-    lo = torch.where(sign > 0, lo_up, torch.where(sign < 0, lo_down, lo_zero))
-    hi = torch.where(sign > 0, hi_up, torch.where(sign < 0, hi_down, -lo_zero))
-    return lo, hi
 
 
 def _log_norms(head: LinearHead) -> Tensor:

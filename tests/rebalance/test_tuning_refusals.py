@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from rebalance import tune
-from rebalance.methods import crt, joint, tau_norm
+from rebalance import METHODS, tune
+from rebalance.methods import Method, crt, joint, tau_norm
 
 
 def judged(problem: Any, features: Any = None, labels: Any = None, **options: Any) -> Any:
@@ -23,7 +23,7 @@ def fitted(problem: Any, **options: Any) -> Any:
 
 
 def test_a_fitted_method_needs_rows_that_judge(problem: Any, refuses: Any) -> None:
-    with refuses("crt", r"val=\(features, labels\)"):
+    with refuses("crt", r"val=\(features, labels\)", "folds"):
         fitted(problem, val=None)
 
 
@@ -48,7 +48,7 @@ def test_a_kept_bias_cannot_be_searched_exactly(problem: Any, grid: Any, refuses
     ("options", "parts"),
     [
         ({"metric": "f1"}, ["f1", "balanced, top1"]),
-        ({"select": "2se"}, ["2se", "1se or best"]),
+        ({"select": "2se"}, ["2se", "1se, 1se-bootstrap or best"]),
         ({"grid": {"tau": []}}, ["tau", "empty"]),
         ({"grid": {"tua": [0.0, 1.0]}}, ["tau_norm", "tua", "tau"]),
         ({"grid": {"tua": [0.0]}}, ["tau_norm", "tua", "tau"]),
@@ -122,6 +122,41 @@ def test_no_judging_row_at_all(problem: Any, refuses: Any) -> None:
 def test_a_search_needs_a_head(problem: Any, refuses: Any) -> None:
     with refuses("tau_norm", "none was given"):
         tune(tau_norm, None, problem.val_features, problem.val_labels)
+
+
+@pytest.mark.parametrize("folds", [None, 4])
+def test_rows_the_backbone_was_trained_on_are_refused_and_why(problem: Any, folds: Any, refuses: Any) -> None:
+    with refuses("crt", "trained on cannot tune", "perfect on them", "allow_seen"):
+        fitted(problem, seen=True, folds=folds, **({"val": None} if folds else {}))
+    with refuses("tau_norm", "trained on cannot tune"):
+        judged(problem, seen=True)
+
+
+def test_folds_are_refused_where_nobody_said_that_the_rows_are_unseen(problem: Any, refuses: Any) -> None:
+    with refuses("crt", "seen=False", "trained on cannot tune"):
+        fitted(problem, val=None, folds=4)
+
+
+def test_folds_are_refused_where_they_make_no_sense(problem: Any, refuses: Any) -> None:
+    with refuses("tau_norm fits nothing", "folds"):
+        judged(problem, folds=4, seen=False)
+    with refuses("crt", "val and folds"):
+        fitted(problem, folds=4, seen=False)
+    with refuses("folds is 1", "110 labelled rows"):
+        fitted(problem, val=None, folds=1, seen=False)
+
+
+def test_judging_rows_are_not_counted_as_training_rows(
+    problem: Any, monkeypatch: pytest.MonkeyPatch, refuses: Any
+) -> None:
+    def shift(head: Any, features: Any, labels: Any, *, tau: float = 1.0, counts: Any = None) -> Any:
+        raise AssertionError("fitted all the same")
+
+    for on in (None, "val"):
+        monkeypatch.setitem(METHODS, "shift", Method(shift, on=on))
+        val = None if on is None else (problem.val_features, problem.val_labels)
+        with refuses("shift", "training rows", r"counts=\(K,\)"):
+            tune(shift, problem.head, problem.features, problem.labels, val=val, grid={"tau": [0.0, 1.0]})
 
 
 @pytest.mark.parametrize("search", [(3.0, 0.0), (1.0, 1.0)])

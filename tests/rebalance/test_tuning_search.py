@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from rebalance import LinearHead, evaluate, tune
 from rebalance.methods import tau_norm
-from rebalance.path import StepCurve
+from rebalance.search.path import StepCurve
 
 
 def balanced(head: LinearHead, problem: Any) -> float:

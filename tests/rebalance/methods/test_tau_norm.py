@@ -157,7 +157,7 @@ def test_large_problems_in_float32_give_nearly_the_same_intervals(
     problem: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     exact = tau_intervals(problem.head, problem.features, problem.labels)
-    monkeypatch.setitem(tau_intervals.__globals__, "EXACT", 0)
+    monkeypatch.setattr("rebalance.search.intervals.EXACT", 0)
     coarse = tau_intervals(problem.head, problem.features, problem.labels)
     for a, b in zip(exact, coarse, strict=True):
         np.testing.assert_array_equal(np.isinf(a), np.isinf(b))

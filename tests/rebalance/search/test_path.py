@@ -7,13 +7,12 @@ import math
 from typing import Any
 
 import numpy as np
-import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from rebalance.path import StepCurve, Sweep, correct_intervals, representative, within_error
+from rebalance.search.path import StepCurve, Sweep, correct_intervals
 
 SEEDS = st.integers(0, 2**32 - 1)
 # Small integers: equal intercepts, equal slopes and so identical lines are frequent; their sums are exact.
@@ -158,52 +157,3 @@ def test_limits_choose_among_stretches_and_cut_none() -> None:
     assert curve.best((-5.0, 1.5)) == [(-math.inf, 0.0)]
     assert curve.best((0.0, 2.0)) == [(1.0, 2.0)]
     assert curve.best((0.2, 0.4)) == [(0.0, 1.0)]
-
-
-ENDS = st.floats(-20, 20).map(lambda x: round(x, 3))
-
-
-@given(ENDS | st.just(-math.inf), ENDS | st.just(math.inf))
-def test_the_representative_lies_in_the_interval_and_the_range_if_they_meet(low: float, high: float) -> None:
-    if not low < high:
-        low, high = (high, low) if high < low else (low, math.inf)
-    search = (0.0, 3.0)
-    t = representative((low, high), search)
-    assert low < t < high
-    if low < search[1] and high > search[0]:
-        assert t == pytest.approx((max(low, 0) + min(high, 3)) / 2)
-    else:
-        # As near to zero as a tie allows.
-        assert min(abs(t - low), abs(t - high)) <= 1e-3 * (1 + 1e-9)
-        assert abs(t) <= min(abs(low), abs(high)) + 1e-3 * (1 + 1e-9)
-
-
-@given(
-    st.integers(1, 30).flatmap(
-        lambda n: st.tuples(
-            arrays(np.float64, n, elements=st.integers(0, 8).map(float)),
-            arrays(np.float64, n, elements=st.integers(0, 6).map(float)),
-        )
-    )
-)
-def test_within_error_reaches_as_far_as_a_loop_says(drawn: Any) -> None:
-    values, error = drawn
-    top = int(values.argmax())
-    error[top] = 0
-
-    def reached(pieces: range) -> int:
-        """The farthest piece from which no piece on the way back has fallen by more than its own error."""
-        out, deepest = top, 0.0
-        for piece in pieces:
-            deepest = max(deepest, values[top] - values[piece])
-            if deepest <= error[piece]:
-                out = piece
-        return out
-
-    first, last = within_error(values, error, top)
-    assert (first, last) == (reached(range(top, -1, -1)), reached(range(top, len(values))))
-    assert first <= top <= last
-
-
-def test_without_error_only_the_best_is_within() -> None:
-    assert within_error(np.array([1.0, 2.0, 2.0, 1.0, 2.0]), np.zeros(5), 1) == (1, 2)

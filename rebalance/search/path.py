@@ -23,27 +23,85 @@ from torch import Tensor
 Floats: TypeAlias = NDArray[np.float64]
 Interval: TypeAlias = tuple[float, float]
 
-EDGE = 1e-3
+# Numbers that stand for infinity where sums are to stay finite in float32: a lead that no slope makes up for, a
+# distance that sets a crossing apart from all others, and how far away a crossing counts as never.
+BEYOND, APART, FARTHEST = 1e18, 1e36, 1e12
 SAME = 1e-12  # values closer than this are one value: sums of up to 1e6 weights err by less, real steps are larger
 
 
 def correct_intervals(intercepts: Tensor, slopes: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Where each row is classified correctly: the open interval (lo, hi) of t; empty where lo >= hi.
+    """Where each row is classified correctly: the open interval (lo, hi) of t, float64; empty where lo >= hi.
 
     intercepts: (B, K), a_k; -inf takes a class out of the race, +inf lets it win everywhere. The true class's own
     must be finite.
-    slopes: (K,), b_k. labels: (B,), the true classes, 0..K-1.
+    slopes: (K,), b_k; or (B, K), where rows differ. labels: (B,), the true classes, 0..K-1.
     """
-    own = labels[:, None]
-    rise = slopes[None, :] - slopes[labels][:, None]  # how much faster class k grows than the true one
-    lead = intercepts.gather(1, own) - intercepts  # how far the true class is ahead at t = 0
+    column = labels[:, None]
+    rise = slopes - (slopes[labels][:, None] if slopes.ndim == 1 else slopes.gather(1, column))
+    lead = (intercepts.gather(1, column) - intercepts).clamp_(-BEYOND, BEYOND)
+    return _ends(lead, rise, labels)
+
+
+def power_intervals(logits: Tensor, log_bases: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Where each row is classified correctly by the scores ``z_k base_k^-t``: the open interval (lo, hi) of t.
+
+    logits: (B, K), z. log_bases: (K,), of positive bases. labels: (B,), the true classes, 0..K-1.
+
+    Among positive logits the order is that of log|z_k| - t log base_k, among negative ones the reverse; a positive
+    beats zero beats a negative for every t. So only classes of the true one's sign are in its race, which a row of
+    negative sign runs backwards; the others lie infinitely far behind, or ahead.
+    """
+    column = labels[:, None]
+    sign = logits.gather(1, column).sign()
+    same = logits * sign
+    # log|z_k|, and far below all of them where the sign is another. Written as sums, because a masked copy or the
+    # logarithm of a zero costs ten times as much as all of this together.
+    size = same.clamp_min(torch.finfo(same.dtype).tiny).log_()
+    size.add_(same.sign_().clamp_(0, 1).sub_(1), alpha=2 * BEYOND)
+    lead = (size.gather(1, column) - size).clamp_(-BEYOND, BEYOND)
+    lo, hi = _ends(lead, log_bases[labels][:, None] - log_bases, labels, sign)
+    return _with_zeros(logits, labels, sign[:, 0], lo, hi)
+
+
+def _with_zeros(logits: Tensor, labels: Tensor, sign: Tensor, lo: Tensor, hi: Tensor) -> tuple[Tensor, Tensor]:
+    """The intervals with those rows mended whose true logit is zero, which it stays for every t.
+
+    Such a row is right everywhere if nothing is positive and no zero stands at a lower class id, else nowhere.
+    """
+    zero = sign == 0
+    if not bool(zero.any()):
+        return lo, hi
+    right = zero & (logits.argmax(dim=1) == labels)
+    lo, hi = torch.where(zero, math.inf, lo), torch.where(zero, -math.inf, hi)
+    return torch.where(right, -math.inf, lo), torch.where(right, math.inf, hi)
+
+
+def _ends(lead: Tensor, rise: Tensor, labels: Tensor, sign: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """The ends (B,) of the intervals in which no class has overtaken the true one.
+
+    lead: (B, K), how far the true class is ahead at t = 0, within BEYOND; overwritten. rise: (B, K), how much faster
+    class k grows than it. sign: (B, 1), -1 for a row whose lead and rise are both to be taken negatively, which leaves
+    the crossings where they are and swaps who overtakes whom.
+    """
+    rise = rise.to(lead.dtype)
+    side = rise.sign()
+    # A class that grows like the true one (itself, at least) never crosses it; 1 keeps its quotient a number.
+    alone = int(torch.count_nonzero(side)) == side.numel() - len(labels)
+    rise = rise.scatter_(1, labels[:, None], 1.0) if alone else torch.where(side == 0, 1.0, rise)
     cross = lead / rise
-    hi = torch.where(rise > 0, cross, math.inf).amin(dim=1)
-    lo = torch.where(rise < 0, cross, -math.inf).amax(dim=1)
-    classes = torch.arange(len(slopes), device=labels.device)[None, :]
-    lost = (rise == 0) & ((lead < 0) | ((lead == 0) & (classes < own)))
-    never = lost.any(dim=1)
-    return torch.where(never, math.inf, lo), torch.where(never, -math.inf, hi)
+    if sign is not None:
+        side.mul_(sign)
+    # Only who grows faster ends the interval above, only who grows slower ends it below; the others are set apart.
+    hi = torch.add(cross, 1 - side, alpha=APART).amin(dim=1).double()
+    lo = cross.sub_(side.add_(1), alpha=APART).amax(dim=1).double()
+    hi = torch.where(hi > FARTHEST, math.inf, torch.where(hi < -FARTHEST, -math.inf, hi))
+    lo = torch.where(lo < -FARTHEST, -math.inf, torch.where(lo > FARTHEST, math.inf, lo))
+    if not alone:  # side is 1 by now where it was 0
+        ahead = lead if sign is None else lead * sign
+        lower = torch.arange(lead.shape[1], device=labels.device) < labels[:, None]
+        never = ((side == 1) & ((ahead < 0) | ((ahead == 0) & lower))).any(dim=1)
+        lo, hi = torch.where(never, math.inf, lo), torch.where(never, -math.inf, hi)
+    return lo, hi
 
 
 @dataclass(frozen=True)
@@ -122,33 +180,3 @@ class Sweep:
     def curve(self, weights: Floats) -> StepCurve:
         """The weighted accuracy as a function of t."""
         return StepCurve(self.breakpoints, self.values(weights))
-
-
-def representative(interval: Interval, search: Interval) -> float:
-    """One finite t for an interval: its middle inside the search range.
-
-    interval: may be unbounded. search: the range that is sensible for the family, (0, 3) for tau. An interval that
-    lies outside gives its point nearest zero, up to EDGE inside it: its end is a tie, which float32 may break wrongly.
-    """
-    low, high = max(interval[0], search[0]), min(interval[1], search[1])
-    if low < high:
-        return (low + high) / 2
-    step = min(EDGE, (interval[1] - interval[0]) / 2)
-    return interval[0] + step if interval[0] >= search[1] else interval[1] - step
-
-
-def within_error(values: Floats, error: Floats, top: int) -> tuple[int, int]:
-    """The stretch around the best within one standard error: indices of its first and last piece.
-
-    values: (M + 1,). error: (M + 1,) standard error of each value's difference to values[top]. top: the best.
-
-    It reaches to the farthest piece t with no fall on the way, t included, of more than t's own standard error.
-    Judging each piece by its own error alone would stop at the second row in turn that the best got right: the error
-    grows with the square root of the rows that changed sides, and so only catches up farther out.
-    """
-    fall = values[top] - values
-
-    def reach(falls: Floats, errors: Floats) -> int:
-        return int(np.flatnonzero(np.maximum.accumulate(falls) <= errors + SAME)[-1])
-
-    return top - reach(fall[top::-1], error[top::-1]), top + reach(fall[top:], error[top:])
