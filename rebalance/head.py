@@ -1,24 +1,21 @@
 """The head: a frozen classifier with two verbs, ``head(features) -> logits`` and ``head.to_module()``.
 
 Nearly every method ends in a weight and a bias: a :class:`LinearHead`. One that first centres the features and
-scales each row to length one is a :class:`NormalizedHead`. A head is saved as a safetensors file whose tensors are
-the state dict of :meth:`to_module`, so nobody needs this package to load it; how it came to be lies in the file's
-metadata.
+scales each row to length one is a :class:`NormalizedHead`; one that corrects the logits of each row by its own share
+a :class:`GatedHead`. A head is saved as a safetensors file whose tensors are the state dict of
+:meth:`~LinearHead.to_module`, so nobody needs this package to load it (see ``head_file``); how it came to be lies in
+the file's metadata.
 """
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Self, TypeAlias
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor, nn
 
 from rebalance.blocks import Features, blocks, width
@@ -43,15 +40,19 @@ class LinearHead:
         weight = _own("weight", self.weight)
         if weight.ndim != 2 or 0 in weight.shape:
             raise ValueError(f"head weight has shape {tuple(weight.shape)}; expected (K, D)")
-        bias = weight.new_zeros(len(weight)) if self.bias is None else _own("bias", self.bias).to(weight.device)
-        if bias.shape != (len(weight),):
-            raise ValueError(f"head bias has shape {tuple(bias.shape)}; expected ({len(weight)},), one number a class")
-        for name, tensor in (("weight", weight), ("bias", bias)):
-            if not bool(torch.isfinite(tensor).all()):
-                raise ValueError(f"head {name} holds NaN or infinity; expected finite numbers")
+        _refuse_nonfinite("weight", weight)
         object.__setattr__(self, "weight", weight)
-        object.__setattr__(self, "bias", bias)
+        self._complete("bias", (len(weight),))
         object.__setattr__(self, "record", dict(self.record))
+
+    def _complete(self, name: str, shape: tuple[int, ...], missing: float = 0.0) -> None:
+        """Make the field a finite tensor of this shape on the weight's device; None becomes `missing` everywhere."""
+        given = getattr(self, name)
+        tensor = self.weight.new_full(shape, missing) if given is None else _own(name, given).to(self.weight.device)
+        if tensor.shape != shape:
+            raise ValueError(f"head {name} has shape {tuple(tensor.shape)}; expected {shape}")
+        _refuse_nonfinite(name, tensor)
+        object.__setattr__(self, name, tensor)
 
     @property
     def num_classes(self) -> int:
@@ -74,7 +75,7 @@ class LinearHead:
                 "they come from different models; use the head with features of its own model"
             )
         logits = self.weight.new_empty((len(features), self.num_classes))
-        for part, block in blocks(features, device=self.weight.device):
+        for part, block in blocks(features, device=self.weight.device, columns=self.num_classes):
             logits[part] = self._logits(block)
         return logits
 
@@ -91,8 +92,13 @@ class LinearHead:
         return replace(self, record={**self.record, **entries})
 
     def tensors(self) -> dict[str, Tensor]:
-        """What is saved: the tensors by name, those of an ``nn.Linear``."""
-        return {"weight": self.weight, "bias": self.bias}
+        """What is saved: the tensors by name, those of the module's state dict."""
+        return {name: getattr(self, name) for name in self.tensor_names()}
+
+    @classmethod
+    def tensor_names(cls) -> list[str]:
+        """The names of the tensors of a head of this type."""
+        return [each.name for each in fields(cls) if each.name != "record"]
 
     def to_module(self) -> nn.Module:
         """An ``nn.Linear`` that computes the same logits."""
@@ -102,21 +108,9 @@ class LinearHead:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the head as a safetensors file, under a temporary name that is renamed when the file is whole."""
-        path = Path(path)
-        if path.is_dir() or not path.parent.is_dir():
-            raise FileNotFoundError(f"{path}: cannot be written; expected a file's name in a folder that is there")
-        metadata = {key: json.dumps(value) for key, value in self.record.items()}
-        metadata |= {"format": "rebalance.head", "type": _NAMES[type(self)]}
-        tensors = {name: tensor.cpu().contiguous() for name, tensor in self.tensors().items()}
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-        try:
-            with temporary.open("wb") as file:
-                file.write(save(tensors, metadata=metadata))
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        from rebalance.head_file import save_head  # it imports this module
+
+        save_head(self, path)
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,20 +124,10 @@ class NormalizedHead(LinearHead):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        center = (
-            self.weight.new_zeros(self.width)
-            if self.center is None
-            else _own("center", self.center).to(self.weight.device)
-        )
-        if center.shape != (self.width,) or not bool(torch.isfinite(center).all()):
-            raise ValueError(f"head center has shape {tuple(center.shape)}; expected ({self.width},), finite")
-        object.__setattr__(self, "center", center)
+        self._complete("center", (self.width,))
 
     def _logits(self, block: Tensor) -> Tensor:
         return torch.addmm(self.bias, normalize(block - self.center), self.weight.T)
-
-    def tensors(self) -> dict[str, Tensor]:
-        return {**super().tensors(), "center": self.center}
 
     def to_module(self) -> nn.Module:
         """A module with buffers and parameters ``weight, bias, center`` that computes the same logits."""
@@ -166,6 +150,61 @@ class NormalizedLinear(nn.Module):
         return nn.functional.linear(normalize(features - self.center), self.weight, self.bias)
 
 
+@dataclass(frozen=True, eq=False)
+class GatedHead(LinearHead):
+    """A linear classifier whose logits are corrected where a gate opens, each row by its own share.
+
+    With ``z = x @ weight.T + bias`` and the share ``s = sigmoid(x @ gate + gate_bias)``, one number a row,
+    ``logits = s * (scale * z + offset) + (1 - s) * z``.
+
+    scale, offset: (K,), the correction; None means ones and zeros, which changes nothing.
+    gate: (D,) and gate_bias: (), when it applies; None means zeros, a share of one half for every row.
+    Source: Zhang et al. (CVPR 2021), the adaptive calibration of DisAlign.
+    """
+
+    scale: Tensor = None  # type: ignore[assignment]  # None is accepted, here and below
+    offset: Tensor = None  # type: ignore[assignment]
+    gate: Tensor = None  # type: ignore[assignment]
+    gate_bias: Tensor = None  # type: ignore[assignment]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._complete("scale", (self.num_classes,), missing=1.0)
+        self._complete("offset", (self.num_classes,))
+        self._complete("gate", (self.width,))
+        self._complete("gate_bias", ())
+
+    def _logits(self, block: Tensor) -> Tensor:
+        return gated_logits(block, **self.tensors())
+
+    def to_module(self) -> nn.Module:
+        """A module whose parameters are the head's tensors and that computes the same logits."""
+        return GatedLinear(self)
+
+
+class GatedLinear(nn.Module):
+    """The layer of a :class:`GatedHead`: a linear map whose logits are corrected by a gated scale and offset."""
+
+    def __init__(self, head: GatedHead) -> None:
+        super().__init__()
+        for name, tensor in head.tensors().items():
+            self.register_parameter(name, nn.Parameter(tensor.clone()))
+        self.out_features, self.in_features = head.weight.shape
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Logits (..., K) of features (..., D)."""
+        return gated_logits(features, **dict(self.named_parameters()))
+
+
+def gated_logits(
+    rows: Tensor, weight: Tensor, bias: Tensor, scale: Tensor, offset: Tensor, gate: Tensor, gate_bias: Tensor
+) -> Tensor:
+    """The logits (..., K) of a :class:`GatedHead` with these tensors for rows (..., D)."""
+    z = nn.functional.linear(rows, weight, bias)
+    share = torch.sigmoid(rows @ gate + gate_bias)[..., None]
+    return share * (scale * z + offset) + (1 - share) * z
+
+
 Head: TypeAlias = LinearHead
 """What a method takes and returns: a linear head or one of its siblings."""
 
@@ -178,8 +217,9 @@ def _own(name: str, values: object) -> Tensor:
     return tensor.to(torch.float32, copy=True)
 
 
-_TYPES: dict[str, type[LinearHead]] = {"linear": LinearHead, "normalized": NormalizedHead}
-_NAMES = {kind: name for name, kind in _TYPES.items()}
+def _refuse_nonfinite(name: str, tensor: Tensor) -> None:
+    if not bool(torch.isfinite(tensor).all()):
+        raise ValueError(f"head {name} holds NaN or infinity; expected finite numbers")
 
 
 def normalize(rows: Tensor) -> Tensor:
@@ -192,53 +232,3 @@ def normalize(rows: Tensor) -> Tensor:
     # Now the largest entry is 1, so the norm is at least 1 except for a row of zeros.
     norms: Tensor = torch.linalg.vector_norm(rows, dim=-1, keepdim=True).clamp_min(0.5)
     return rows / norms
-
-
-def load_head(path: str | os.PathLike[str]) -> LinearHead:
-    """The head in a safetensors file.
-
-    A file that holds just ``weight`` and ``bias`` (the state dict of an ``nn.Linear``) is a linear head too.
-    ValueError when it is not a head, FileNotFoundError when it is not there.
-    """
-    path = Path(path)
-    name = str(path) if str(path).isprintable() else repr(str(path))
-    if not path.is_file():
-        raise FileNotFoundError(f"{name}: no such head (a .safetensors file made by `rebalance fit` or `tune`)")
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            kind = _kind(metadata.get("type", "linear"), set(file.keys()))
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
-    except (SafetensorError, OSError) as error:
-        raise ValueError(f"{name}: not a readable safetensors file ({error}); expected a head") from error
-    except ValueError as error:
-        raise ValueError(f"{name}: {error}") from error
-    try:
-        return kind(**tensors, record=_record(metadata))
-    except ValueError as error:
-        raise ValueError(f"{name}: {error}") from error
-
-
-def _kind(stated: str, names: set[str]) -> type[LinearHead]:
-    """The class of head in a file that states this type and holds tensors of these names; none of them is read."""
-    kind = _TYPES.get(stated)
-    if kind is None:
-        raise ValueError(f"a head of type {stated[:40]!r}; this release knows {', '.join(_TYPES)}")
-    expected = {"weight", "bias"} | ({"center"} if kind is NormalizedHead else set())
-    if "weight" not in names or names - expected:
-        held = ", ".join(repr(key[:40]) for key in sorted(names)[:5]) or "nothing"
-        raise ValueError(f"not a head: it holds {held}; expected the tensors {', '.join(sorted(expected))}")
-    return kind
-
-
-def _record(metadata: Mapping[str, str]) -> dict[str, Any]:
-    """The record in a file's metadata; text that is not JSON (another program's) is kept as it is."""
-    record: dict[str, Any] = {}
-    for key, text in metadata.items():
-        if key in ("format", "type"):
-            continue
-        try:
-            record[key] = json.loads(text)
-        except ValueError:
-            record[key] = text
-    return record

@@ -1,9 +1,7 @@
-"""The head computes what its module computes, survives a file, and refuses what is not a head."""
+"""The head computes what its module computes, and refuses what is not a head."""
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,12 +9,10 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
 from torch import nn
 
-from rebalance import LinearHead, NormalizedHead, load_head
-from rebalance.head import NormalizedLinear, normalize
+from rebalance import GatedHead, LinearHead, NormalizedHead
+from rebalance.head import GatedLinear, NormalizedLinear, normalize
 
 RECORD = {"method": "tau_norm", "hyperparameters": {"tau": 0.5, "bias": "drop"}, "interval": [None, 1.5], "n": 3}
 
@@ -26,10 +22,14 @@ def random_head(kind: type[LinearHead] = LinearHead, seed: int = 0) -> LinearHea
     weight, bias = torch.randn(5, 8, generator=generator), torch.randn(5, generator=generator)
     if kind is NormalizedHead:
         return NormalizedHead(weight, bias, RECORD, torch.randn(8, generator=generator))
+    if kind is GatedHead:
+        scale, offset, gate = (torch.randn(size, generator=generator) for size in (5, 5, 8))
+        return GatedHead(weight, bias, RECORD, scale, offset, gate, torch.tensor(-0.5))
     return LinearHead(weight, bias, RECORD)
 
 
-both_kinds = pytest.mark.parametrize("kind", [LinearHead, NormalizedHead])
+every_kind = pytest.mark.parametrize("kind", [LinearHead, NormalizedHead, GatedHead])
+MODULES = {LinearHead: nn.Linear, NormalizedHead: NormalizedLinear, GatedHead: GatedLinear}
 
 
 def test_linear_logits_are_an_affine_map(problem: Any) -> None:
@@ -48,17 +48,68 @@ def test_normalized_logits_are_those_of_the_direction_from_the_centre(problem: A
     np.testing.assert_allclose(head(problem.features).numpy(), expected, rtol=1e-5, atol=1e-5)
 
 
-@both_kinds
+def test_gated_logits_mix_the_plain_and_the_corrected_ones_by_row(problem: Any) -> None:
+    head = random_head(GatedHead)
+    assert isinstance(head, GatedHead)
+    tensors = {name: tensor.double().numpy() for name, tensor in head.tensors().items()}
+    x = problem.features.double().numpy()
+    plain = x @ tensors["weight"].T + tensors["bias"]
+    corrected = tensors["scale"] * plain + tensors["offset"]
+    share = 1 / (1 + np.exp(-(x @ tensors["gate"] + tensors["gate_bias"])))
+    assert share.min() < 0.2 < 0.8 < share.max()  # the gate is not idle
+    expected = share[:, None] * corrected + (1 - share[:, None]) * plain
+    np.testing.assert_allclose(head(problem.features).numpy(), expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("level", [-1.0, 1.0])
+def test_a_gate_far_open_or_shut_leaves_one_of_them(level: float, problem: Any) -> None:
+    plain = random_head()
+    scale, offset = torch.linspace(0.5, 2, 5), torch.linspace(-1, 1, 5)
+    head = GatedHead(plain.weight, plain.bias, scale=scale, offset=offset, gate_bias=torch.tensor(1e4 * level))
+    z = plain(problem.features)
+    torch.testing.assert_close(head(problem.features), scale * z + offset if level > 0 else z)
+
+
+def test_a_gated_head_without_a_correction_is_linear(problem: Any) -> None:
+    head = random_head()
+    gated = GatedHead(head.weight, head.bias, gate=torch.ones(8))
+    torch.testing.assert_close(gated(problem.features), head(problem.features))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("scale", torch.ones(2)),
+        ("offset", torch.tensor([0.0, 0.0, torch.inf])),
+        ("gate", torch.zeros(3)),
+        ("gate", torch.tensor([0.0, torch.nan])),
+        ("gate_bias", torch.zeros(1)),
+        ("gate_bias", torch.tensor(torch.nan)),
+    ],
+)
+def test_no_gate_of_wrong_shape_or_numbers(name: str, value: Any, refuses: Any) -> None:
+    with refuses(f"head {name} "):
+        GatedHead(torch.zeros(3, 2), **{name: value})
+
+
+def test_a_gated_module_takes_batches_of_any_shape(problem: Any) -> None:
+    head = random_head(GatedHead)
+    with torch.no_grad():
+        out = head.to_module()(problem.features[:12].view(3, 4, 8))
+    torch.testing.assert_close(out.view(12, 5), head(problem.features[:12]))
+
+
+@every_kind
 def test_module_computes_the_same_logits(kind: type[LinearHead], problem: Any) -> None:
     head = random_head(kind)
     module = head.to_module()
-    assert isinstance(module, nn.Linear if kind is LinearHead else NormalizedLinear)
+    assert type(module) is MODULES[kind]
     assert (module.in_features, module.out_features) == (8, 5)
     with torch.no_grad():
         torch.testing.assert_close(module(problem.features), head(problem.features))
 
 
-@both_kinds
+@every_kind
 def test_module_is_float32_whatever_the_default(kind: type[LinearHead]) -> None:
     torch.set_default_dtype(torch.float64)
     try:
@@ -68,7 +119,7 @@ def test_module_is_float32_whatever_the_default(kind: type[LinearHead]) -> None:
     assert {tensor.dtype for tensor in module.state_dict().values()} == {torch.float32}
 
 
-@both_kinds
+@every_kind
 def test_module_is_a_copy_that_can_be_trained(kind: type[LinearHead], problem: Any) -> None:
     head = random_head(kind)
     before = head.weight.clone()
@@ -81,7 +132,7 @@ def test_module_is_a_copy_that_can_be_trained(kind: type[LinearHead], problem: A
     assert torch.equal(head.weight, before)
 
 
-@both_kinds
+@every_kind
 def test_a_head_is_frozen(kind: type[LinearHead]) -> None:
     """Training the layer it was taken from goes on without it."""
     weight, bias = torch.ones(2, 3), torch.ones(2)
@@ -92,13 +143,13 @@ def test_a_head_is_frozen(kind: type[LinearHead]) -> None:
     assert bool((head.bias == 1).all())
 
 
-@both_kinds
+@every_kind
 def test_float16_map_gives_the_logits_of_its_numbers(kind: type[LinearHead], problem: Any, float16_map: Any) -> None:
     head = random_head(kind)
     assert torch.equal(head(float16_map), head(problem.features))
 
 
-@both_kinds
+@every_kind
 def test_array_like_in_slices_gives_the_same_logits(
     kind: type[LinearHead], problem: Any, slice_only: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -154,7 +205,7 @@ def test_no_centre_of_wrong_shape_or_numbers(center: Any, refuses: Any) -> None:
         NormalizedHead(torch.zeros(2, 3), center=center)
 
 
-@both_kinds
+@every_kind
 def test_features_of_another_width_are_refused(kind: type[LinearHead], refuses: Any) -> None:
     with refuses("9 wide", "takes 8"):
         random_head(kind)(torch.zeros(4, 9))
@@ -162,7 +213,7 @@ def test_features_of_another_width_are_refused(kind: type[LinearHead], refuses: 
         random_head(kind)(torch.zeros(8))
 
 
-@both_kinds
+@every_kind
 def test_moving_keeps_everything(kind: type[LinearHead]) -> None:
     head = random_head(kind)
     moved = head.to("cpu")
@@ -172,7 +223,7 @@ def test_moving_keeps_everything(kind: type[LinearHead]) -> None:
 
 
 @pytest.mark.cuda
-@both_kinds
+@every_kind
 def test_on_a_gpu_it_computes_there(kind: type[LinearHead], problem: Any) -> None:
     head = random_head(kind)
     logits = head.to("cuda")(problem.features)
@@ -186,57 +237,6 @@ def test_with_record_adds_to_a_copy() -> None:
     more = head.with_record(split="val")
     assert more.record == {**RECORD, "split": "val"}
     assert head.record == RECORD
-
-
-@both_kinds
-def test_file_round_trip(kind: type[LinearHead], tmp_path: Path) -> None:
-    head = random_head(kind)
-    head.save(tmp_path / "head.safetensors")
-    loaded = load_head(tmp_path / "head.safetensors")
-    assert type(loaded) is kind
-    assert loaded.record == RECORD
-    assert loaded.tensors().keys() == head.tensors().keys()
-    assert all(torch.equal(loaded.tensors()[name], tensor) for name, tensor in head.tensors().items())
-    assert [path.name for path in tmp_path.iterdir()] == ["head.safetensors"]
-
-
-@both_kinds
-def test_file_is_the_state_dict_of_the_module(kind: type[LinearHead], tmp_path: Path, problem: Any) -> None:
-    head = random_head(kind)
-    head.save(tmp_path / "head.safetensors")
-    module = random_head(kind, seed=1).to_module()
-    module.load_state_dict(load_file(tmp_path / "head.safetensors"))
-    with torch.no_grad():
-        torch.testing.assert_close(module(problem.features), head(problem.features))
-
-
-def test_file_needs_only_torch_and_safetensors(tmp_path: Path) -> None:
-    head = random_head()
-    head.save(tmp_path / "head.safetensors")
-    linear = nn.Linear(8, 5)
-    linear.load_state_dict(load_file(tmp_path / "head.safetensors"))
-    assert torch.equal(linear.weight, head.weight)
-    with safe_open(tmp_path / "head.safetensors", framework="pt") as file:
-        assert json.loads(file.metadata()["hyperparameters"]) == RECORD["hyperparameters"]
-
-
-def test_a_linear_layer_saved_elsewhere_is_a_head(tmp_path: Path) -> None:
-    linear = nn.Linear(8, 5)
-    save_file(linear.state_dict(), tmp_path / "layer.safetensors", metadata={"format": "pt", "author": "somebody"})
-    head = load_head(tmp_path / "layer.safetensors")
-    assert torch.equal(head.weight, linear.weight)
-    assert head.record == {"author": "somebody"}
-
-
-def test_saving_replaces_a_file_and_leaves_it_when_it_fails(tmp_path: Path) -> None:
-    path = tmp_path / "head.safetensors"
-    random_head().save(path)
-    random_head(seed=1).save(path)
-    before = path.read_bytes()
-    with pytest.raises(TypeError):
-        random_head().with_record(value=object()).save(path)
-    assert path.read_bytes() == before
-    assert [each.name for each in tmp_path.iterdir()] == [path.name]
 
 
 @given(

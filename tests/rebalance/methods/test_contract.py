@@ -12,22 +12,24 @@ import pytest
 import torch
 
 from rebalance import LinearHead, load_head
-from rebalance.methods import METHODS
+from rebalance.methods import METHODS, hyperparameters, takes_counts
 
 every_method = pytest.mark.parametrize("name", METHODS)
 fitted_methods = pytest.mark.parametrize("name", [name for name, line in METHODS.items() if line.on is not None])
+counting_methods = pytest.mark.parametrize("name", [n for n, line in METHODS.items() if takes_counts(line.function)])
 
 # A strongly convex problem solved closely: two ways to the same minimum then end at the same place.
 CLOSE = {"weight_decay": 1e-1, "tol": 1e-4}
 
 
 def keywords(name: str) -> dict[str, inspect.Parameter]:
-    return dict(list(inspect.signature(METHODS[name].function).parameters.items())[3:])
+    parameters = inspect.signature(METHODS[name].function).parameters
+    return {key: parameters[key] for key in hyperparameters(METHODS[name].function)}
 
 
-def run(name: str, head: Any, features: Any, labels: Any) -> LinearHead:
+def run(name: str, head: Any, features: Any, labels: Any, **data: Any) -> LinearHead:
     close = {key: value for key, value in CLOSE.items() if key in keywords(name)}
-    return METHODS[name].function(head, features, labels, **close)
+    return METHODS[name].function(head, features, labels, **close, **data)
 
 
 def assert_same_decisions(one: LinearHead, other: LinearHead, features: torch.Tensor) -> None:
@@ -201,13 +203,44 @@ def test_numbers_that_are_none_are_refused(name: str, problem: Any, refuses: Any
 
 @every_method
 def test_without_a_head_it_works_or_says_that_it_needs_one(name: str, problem: Any, refuses: Any) -> None:
-    if name in ("crt", "ncm"):
+    if not METHODS[name].needs_head:
         out = run(name, None, problem.features, problem.labels)
         expected = run(name, problem.head, problem.features, problem.labels)
         assert all(torch.equal(out.tensors()[key], tensor) for key, tensor in expected.tensors().items())
     else:
         with refuses(name, "none was given"):
             run(name, None, problem.features, problem.labels)
+
+
+@counting_methods
+@pytest.mark.parametrize("kind", [list, np.array, torch.tensor])
+def test_counts_are_those_of_the_labels_unless_given(name: str, kind: Any, problem: Any) -> None:
+    expected = run(name, problem.head, problem.features, problem.labels)
+    out = run(name, problem.head, problem.features, problem.labels, counts=kind(problem.counts.tolist()))
+    assert all(torch.equal(out.tensors()[key], tensor) for key, tensor in expected.tensors().items())
+    assert out.record == expected.record
+
+
+@counting_methods
+def test_given_counts_are_used(name: str, problem: Any) -> None:
+    expected = run(name, problem.head, problem.features, problem.labels)(problem.val_features)
+    out = run(name, problem.head, problem.features, problem.labels, counts=[1, 2, 4, 100, 1000])(problem.val_features)
+    assert bool(torch.isfinite(out).all())
+    # Relative to the others, the classes that are now said to be rare have gained.
+    assert float((out - expected)[:, :2].mean()) > float((out - expected)[:, 3:].mean())
+
+
+@counting_methods
+def test_a_class_that_is_counted_empty_survives(name: str, problem: Any) -> None:
+    out = run(name, problem.head, problem.features, problem.labels, counts=[60, 30, 0, 5, 0])
+    assert bool(torch.isfinite(out(problem.val_features)).all())
+
+
+@counting_methods
+def test_counts_that_are_none_are_refused(name: str, problem: Any, refuses: Any) -> None:
+    for wrong in (float("nan"), [1, 2, 3, 4], [1, 2, 3, 4, -5], [1, 2, 3, 4, float("inf")], [0] * 5):
+        with refuses("counts"):
+            run(name, problem.head, problem.features, problem.labels, counts=wrong)
 
 
 @pytest.mark.cuda

@@ -8,19 +8,14 @@ from typing import Any
 import pytest
 
 from rebalance import methods
-from rebalance.methods import METHODS, find_method, hyperparameters
+from rebalance.methods import DATA, METHODS, find_method, hyperparameters, takes_counts
 
 every_method = pytest.mark.parametrize("name", METHODS)
 
 
 def test_the_five_methods_of_the_paper_are_there() -> None:
-    assert {name: line.on for name, line in METHODS.items()} == {
-        "joint": None,
-        "ncm": "train",
-        "crt": "train",
-        "tau_norm": None,
-        "lws": "train",
-    }
+    paper = {"joint": None, "ncm": "train", "crt": "train", "tau_norm": None, "lws": "train"}
+    assert {name: METHODS[name].on for name in paper} == paper
 
 
 @every_method
@@ -49,9 +44,17 @@ def test_every_method_names_its_source(name: str) -> None:
 
 
 @every_method
-def test_hyperparameters_are_the_keywords(name: str) -> None:
-    signature = inspect.signature(METHODS[name].function)
-    assert ["head", "features", "labels", *hyperparameters(METHODS[name].function)] == list(signature.parameters)
+def test_hyperparameters_are_the_keywords_that_are_no_data(name: str) -> None:
+    function = METHODS[name].function
+    keywords = list(inspect.signature(function).parameters)[3:]
+    assert hyperparameters(function) == [key for key in keywords if key not in DATA]
+    assert takes_counts(function) is ("counts" in keywords)
+
+
+def test_counts_are_data() -> None:
+    assert hyperparameters(methods.logit_adjust) == ["tau", "target_prior"]
+    assert takes_counts(methods.logit_adjust)
+    assert not takes_counts(methods.tau_norm)
 
 
 @pytest.mark.parametrize("method", ["", "CRT", "tau", len, "\x1b[31m\n"])
