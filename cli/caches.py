@@ -66,3 +66,23 @@ def open_head(path: Path, cache: FeatureCache, device: torch.device) -> LinearHe
 def train_counts(cache: FeatureCache) -> NDArray[np.int64] | None:
     """Training rows a class, or None where the cache has no split called train."""
     return cache.counts if "train" in cache else None
+
+
+def counts_keyword(name: str, cache: FeatureCache) -> dict[str, Any]:
+    """The training rows a class as a method's keyword; nothing for one without it or that counts the rows of its fit.
+
+    name: of the method. ValueError when the cache has no training rows to count.
+    """
+    from rebalance import METHODS
+    from rebalance.methods import takes_counts
+
+    line = METHODS[name]
+    if line.on == "train" or not takes_counts(line.function):
+        return {}
+    counts = train_counts(cache)
+    if counts is None:
+        raise ValueError(
+            f"{cache.path}: no split called train, so the classes have no training counts, which {name} needs; "
+            f"there are: {', '.join(cache)}"
+        )
+    return {"counts": counts}

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from .launch import first, shared
 from .options import Common, common, example, shots, shots_option
 from .output import clean, emit, percent, table
 
@@ -32,6 +33,7 @@ COLUMNS = ("top-1", "balanced", "many", "medium", "few", "macro F1", "NLL", "ECE
     help="Also draw recall per class and weight norms (.png, .svg, .pdf).",
 )
 @common
+@shared()
 def evaluate(
     cache: Path,
     heads: tuple[Path, ...],
@@ -77,7 +79,7 @@ def evaluate(
             for name, head in judged.items()
         ],
     }
-    if figure is not None:
+    if figure is not None and first():
         _draw(figure, judged, reports, opened)
         payload["figure"] = str(figure)
     if not emit(payload, as_json=common.as_json):
@@ -86,11 +88,11 @@ def evaluate(
 
 
 def _report(head: LinearHead, cache: FeatureCache, rows: Split, bounds: tuple[int, int]) -> Report:
-    from rebalance import evaluate as judge
+    from rebalance import evaluate_head
 
     from .caches import train_counts
 
-    return judge(head(rows.features), rows.labels, train_counts(cache), shots=shots(bounds))
+    return evaluate_head(head, rows.features, rows.labels, train_counts(cache), shots=shots(bounds))
 
 
 def _marks(head: LinearHead, rows: Split) -> list[str]:

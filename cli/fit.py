@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from .method_options import MethodGroup, method_command
+from .method_options import MethodGroup, described, method_command
 from .options import Common, example
 from .output import emit
 
@@ -19,18 +19,19 @@ def run(
     from featurecache import FeatureCache
     from rebalance import METHODS
 
-    from .caches import cached_head, provenance
+    from .caches import cached_head, counts_keyword, provenance
 
     opened = FeatureCache(cache)
     split = opened[on]
     joint = cached_head(opened, common.device)
     line = METHODS[method]
-    head = line.function(joint, split.features, split.labels, **hyperparameters)
+    head = line.function(joint, split.features, split.labels, **hyperparameters, **counts_keyword(method, opened))
     head = head.with_record(**provenance(opened), fitted_on=on if line.on else None)
     head.save(out)
     payload = {"head": str(out), "record": dict(head.record)}
     if not emit(payload, as_json=common.as_json):
-        values = ", ".join(f"{name} {value}" for name, value in head.record["hyperparameters"].items())
+        settings = head.record["hyperparameters"].items()
+        values = ", ".join(described(name, value) for name, value in settings if value is not None)
         where = f" on {on} ({len(split)} rows)" if line.on else ""
         click.echo(f"{out}: {method}{where}{', ' if values else ''}{values}")
         solver = head.record.get("solver")
@@ -51,7 +52,7 @@ def _build(name: str) -> click.Command:
     params: list[click.Parameter] = [
         click.Argument(["cache"], type=click.Path(path_type=Path)),
         click.Option(["--out"], type=click.Path(path_type=Path), required=True, help="The head's file (.safetensors)."),
-        click.Option(["--on"], default="train", show_default=True, help=on_help),
+        click.Option(["--on"], default=METHODS[name].on or "train", show_default=True, help=on_help),
     ]
     shown = example(f"rebalance fit {name} photos.cache --out {name}.safetensors")
     return method_command(name, run, params=params, epilog=shown)

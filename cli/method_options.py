@@ -5,11 +5,13 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable
-from typing import Any, Literal, get_args, get_origin
+from typing import Any
 
 import click
 
+from .launch import shared
 from .options import Common, common_options
+from .parameter_types import click_type
 
 
 class MethodGroup(click.Group):
@@ -65,11 +67,15 @@ def method_command(
 
     function = METHODS[name].function
     own = method_options(function, searched)
+    drawn = inspect.signature(function).parameters
 
     def callback(as_json: bool, seed: int, device_name: str, **values: Any) -> Any:
         given = {str(option.name): values.pop(str(option.name)) for option in own}
         chosen = {key: value for key, value in given.items() if value is not None}
-        return run(method=name, hyperparameters=chosen, common=Common(as_json, seed, device_name), **values)
+        if "seed" in drawn and seed != drawn["seed"].default:
+            chosen["seed"] = seed
+        with shared():
+            return run(method=name, hyperparameters=chosen, common=Common(as_json, seed, device_name), **values)
 
     return click.Command(
         name,
@@ -82,28 +88,43 @@ def method_command(
 
 
 def method_options(function: Callable[..., Any], searched: frozenset[str] = frozenset()) -> list[click.Option]:
-    """An option a keyword-only parameter; not given means the method's default, which the help names.
+    """An option a hyperparameter; not given means the method's default, which the help names.
 
+    The seed is none of them: every command has that option anyway.
     searched: parameters for which not given means that a value is looked for.
     """
-    signature = inspect.signature(function, eval_str=True)
+    from rebalance.methods import hyperparameters
+
+    parameters = inspect.signature(function, eval_str=True).parameters
     return [
         click.Option(
             [f"--{name.replace('_', '-')}", name],
-            type=_click_type(parameter.annotation),
+            type=click_type(parameters[name].annotation),
             default=None,
-            help=f"{parameter_help(function, name)}  "
-            + ("[searched unless given]" if name in searched else f"[default: {parameter.default}]"),
+            help=f"{parameter_help(function, name)}{_unless_given(parameters[name].default, name in searched)}",
         )
-        for name, parameter in signature.parameters.items()
-        if parameter.kind is inspect.Parameter.KEYWORD_ONLY and _click_type(parameter.annotation) is not None
+        for name in hyperparameters(function)
+        if name != "seed" and click_type(parameters[name].annotation) is not None
     ]
+
+
+def _unless_given(default: Any, searched: bool) -> str:
+    """What the help says of an option that is not given; nothing where the method sees to it."""
+    return "  [searched unless given]" if searched else f"  [default: {default}]" if default is not None else ""
+
+
+def described(name: str, value: Any) -> str:
+    """A hyperparameter and its value in a few characters."""
+    if isinstance(value, list):
+        return f"{name} of {len(value)} numbers"
+    return f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
 
 
 def parameter_help(function: Callable[..., Any], name: str) -> str:
     """The line of the docstring that begins with ``name:``, and those it goes on in."""
     lines = inspect.getdoc(function) or ""
-    found = re.search(rf"^{name}: (.*(?:\n(?!\w+: |[A-Z]|$).*)*)", lines, flags=re.MULTILINE)
+    # It ends at a blank line, at the next name, and where a sentence ends with the line and another begins.
+    found = re.search(rf"^{name}: (.*(?:\n(?!\w+: |$|(?<=\.\n)[A-Z]).*)*)", lines, flags=re.MULTILINE)
     text = " ".join(found.group(1).split()) if found else ""
     return text[:1].upper() + text[1:]
 
@@ -115,18 +136,13 @@ def summary(function: Callable[..., Any]) -> str:
 
 def help_text(function: Callable[..., Any]) -> str:
     """The docstring without its lines on parameters, which stand at the options."""
-    kept, skipping = [], False
+    kept: list[str] = []
+    skipping, ended = False, True
     for line in (inspect.getdoc(function) or "").split("\n"):
         # What is raised is for who calls the function; a command says it when it happens.
         starts = re.match(r"[a-z_, ]+: |ValueError ", line) is not None
-        skipping = starts or (skipping and bool(line) and not line[0].isupper())
+        skipping = starts or (skipping and bool(line) and not (ended and line[0].isupper()))
         if not skipping:
             kept += [""] * line.startswith("Source:") + [line.replace("``", "")]
+        ended = line.endswith(".")
     return "\n".join(kept)
-
-
-def _click_type(annotation: Any) -> Any:
-    """What click converts to; None for a parameter that has no place on a command line."""
-    if get_origin(annotation) is Literal:
-        return click.Choice([str(value) for value in get_args(annotation)])
-    return {float: click.FLOAT, int: click.INT, str: click.STRING, bool: click.BOOL}.get(annotation)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .method_options import MethodGroup, method_command, method_options
+from .method_options import MethodGroup, described, method_command, method_options
 from .options import Common, example
 from .output import emit, note, percent
 
@@ -26,38 +26,45 @@ def run(
     common: Common,
     cache: Path,
     out: Path,
-    on: str,
+    on: str | None,
+    folds: int | None,
     grid: tuple[tuple[str, list[Any]], ...],
-    metric: str,
-    select: str,
+    metric: Any,
+    select: Any,
     allow_seen: bool,
 ) -> dict[str, Any]:
     """Tune a method on one split and save the best head."""
     from featurecache import FeatureCache
     from rebalance import METHODS
+    from rebalance import tune as library_tune
 
-    from .caches import cached_head, provenance
+    from .caches import cached_head, counts_keyword, provenance
 
     grids = _grids(method, hyperparameters, grid)
     opened = FeatureCache(cache)
-    judging = _unseen(opened, on, allow_seen)
-    fitted = METHODS[method].on is not None
-    rows = opened["train"] if fitted else judging
-    tuned = _tune(
+    fitted_on = METHODS[method].on
+    judging = _judging(opened, on, fitted_on if folds else None, allow_seen)
+    rows = opened[fitted_on] if fitted_on else judging
+    tuned = library_tune(
         method,
         cached_head(opened, common.device),
-        rows,
-        judging if fitted else None,
-        grids,
-        metric,
-        select,
+        rows.features,
+        rows.labels,
+        val=(judging.features, judging.labels) if fitted_on and not folds else None,
+        grid=grids,
+        metric=metric,
+        select=select,
+        folds=folds,
+        seen=judging.seen if folds else None,
+        allow_seen=allow_seen,
+        seed=common.seed,
+        counts=counts_keyword(method, opened).get("counts"),
     )
-    seen = judging.seen is True
     record = {
         **provenance(opened),
-        "fitted_on": "train" if fitted else None,
-        "tuned_on": on,
-        "tuned_on_seen": seen,
+        "fitted_on": fitted_on,
+        "tuned_on": judging.name,
+        "tuned_on_seen": judging.seen is not False if folds else judging.seen is True,
     }
     tuned.head.with_record(**record).save(out)
     payload = {
@@ -69,7 +76,7 @@ def run(
         "curve": _curve(tuned),
     }
     if not emit(payload, as_json=common.as_json):
-        _show(tuned, method, metric, select, on, out, len(judging))
+        _show(tuned, method, metric, select, judging, out)
         _warn(tuned, judging)
     return payload
 
@@ -89,8 +96,14 @@ def _grids(method: str, fixed: dict[str, Any], grids: tuple[tuple[str, list[Any]
     return out
 
 
-def _unseen(cache: FeatureCache, on: str, allow_seen: bool) -> Split:
-    """The split to judge on; ValueError when the backbone was trained on it."""
+def _judging(cache: FeatureCache, on: str | None, in_turn: str | None, allow_seen: bool) -> Split:
+    """The split to judge on; ValueError when it is not there or the backbone was trained on it.
+
+    on: the one asked for, None for the usual one. in_turn: the one whose rows are fitted on and judge in turn, if any.
+    """
+    if in_turn and on not in (None, in_turn):
+        raise click.UsageError(f"--folds takes turns among the rows of {in_turn}; expected no --on beside it")
+    on = on or in_turn or "val"
     if on not in cache:
         raise ValueError(
             f"{cache.path}: no split {on!r} to judge on; there are: {', '.join(cache)}; name one with --on, "
@@ -104,21 +117,6 @@ def _unseen(cache: FeatureCache, on: str, allow_seen: bool) -> Split:
             f"use --on {others[0] if others else 'a held-out split'}, or --allow-seen to do it all the same"
         )
     return split
-
-
-def _tune(
-    method: str,
-    head: Any,
-    rows: Split,
-    judging: Split | None,
-    grid: dict[str, list[Any]],
-    metric: Any,
-    select: Any,
-) -> Tuned:
-    from rebalance import tune as library_tune
-
-    val = None if judging is None else (judging.features, judging.labels)
-    return library_tune(method, head, rows.features, rows.labels, val=val, grid=grid, metric=metric, select=select)
 
 
 def _warn(tuned: Tuned, judging: Split) -> None:
@@ -135,9 +133,11 @@ def _warn(tuned: Tuned, judging: Split) -> None:
         note(
             f"rebalance: the best {ends} lies at an end of its grid; values beyond it may be better still: give --grid"
         )
+    for text in tuned.notes:
+        note(f"rebalance: {text}: the choice is uncertain; more held-out rows would make it firmer")
     _, rows = np.unique(judging.labels[judging.labels >= 0], return_counts=True)
     single = int((rows == 1).sum())
-    if single:
+    if single and not tuned.notes:
         note(
             f"rebalance: {single} of {len(rows)} classes have a single row in {judging.name}: one image decides a "
             "whole class, so the choice is uncertain; more held-out rows would make it firmer"
@@ -160,20 +160,18 @@ def _curve(tuned: Tuned) -> Any:
     return {"breakpoints": tuned.curve.breakpoints.tolist(), "values": tuned.curve.values.tolist()}
 
 
-def _show(tuned: Tuned, method: str, metric: str, select: str, on: str, out: Path, rows: int) -> None:
-    values = ", ".join(
-        f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
-        for name, value in tuned.parameters.items()
-    )
-    click.echo(f"{out}: {method}, {values}; {metric} accuracy {percent(tuned.value)} % on {on} ({rows} rows)")
+def _show(tuned: Tuned, method: str, metric: str, select: str, judging: Split, out: Path) -> None:
+    values = ", ".join(described(name, value) for name, value in tuned.parameters.items())
+    where = f"on {judging.name} ({len(judging)} rows)"
+    click.echo(f"{out}: {method}, {values}; {metric} accuracy {percent(tuned.value)} % {where}")
     if tuned.before is not None:
         click.echo(f"the joint head has {percent(tuned.before)} % there, the best of all {percent(tuned.highest)} %")
     if tuned.interval is not None:
         low, high = (f"{end:.4g}" if math.isfinite(end) else f"{end}".replace("inf", "∞") for end in tuned.interval)
-        chosen = "within one standard error of the best" if select == "1se" else "the best"
+        chosen = "the best" if select == "best" else "within one standard error of the best"
         click.echo(f"exact search; {chosen} from {low} to {high}")
     elif isinstance(tuned.curve, list):
-        chosen = "the most regularised within one standard error of the best" if select == "1se" else "the best"
+        chosen = "the best" if select == "best" else "the most regularised within one standard error of the best"
         click.echo(f"grid of {len(tuned.curve)}; {chosen}")
 
 
@@ -225,7 +223,13 @@ def _build(name: str) -> click.Command:
     params: list[click.Parameter] = [
         click.Argument(["cache"], type=click.Path(path_type=Path)),
         click.Option(["--out"], type=click.Path(path_type=Path), required=True, help="The head's file (.safetensors)."),
-        click.Option(["--on"], default="val", show_default=True, help="The split whose rows judge."),
+        click.Option(["--on"], show_default="val", default=None, help="The split whose rows judge."),
+        click.Option(
+            ["--folds"],
+            type=click.IntRange(2),
+            help="Judge on the rows of the fit themselves, in so many parts, each by a head fitted without it; for a "
+            "backbone that never saw them.",
+        ),
         click.Option(
             ["--grid"],
             metavar="NAME=A:B:STEP|A,B,…",
@@ -243,11 +247,11 @@ def _build(name: str) -> click.Command:
         ),
         click.Option(
             ["--select"],
-            type=click.Choice(["1se", "best"]),
+            type=click.Choice(["1se", "1se-bootstrap", "best"]),
             default="1se",
             show_default=True,
             help="The middle of (on a grid: the most regularised) all that is within one standard error of the best, "
-            "or the best itself.",
+            "McNemar's or by resampling within the classes; or the best itself.",
         ),
         click.Option(
             ["--allow-seen"],
@@ -262,8 +266,9 @@ def _build(name: str) -> click.Command:
 tune = MethodGroup(
     name="tune",
     build=_build,
-    help="Choose METHOD's hyperparameters on held-out rows of CACHE and save the best head.\n\ntau_norm is searched "
-    "exactly, over every tau; the others on a grid, fitted on train and judged on --on.",
+    help="Choose METHOD's hyperparameters on held-out rows of CACHE and save the best head.\n\ntau_norm, "
+    "logit_adjust and multiplicative are searched exactly, over every value; the others on a grid, fitted on train and "
+    "judged on --on.",
     epilog=example(
         "rebalance tune tau_norm photos.cache --out tau.safetensors",
         "rebalance tune crt photos.cache --grid weight_decay=1e-5,1e-4,1e-3,1e-2 --out crt.safetensors",

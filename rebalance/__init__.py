@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from rebalance.classes import Shots, class_counts
-from rebalance.head import LinearHead, NormalizedHead, load_head
+from rebalance.head import GatedHead, LinearHead, NormalizedHead
+from rebalance.head_file import load_head
 from rebalance.methods import METHODS
-from rebalance.metrics import Report, evaluate
+from rebalance.metrics import Report, evaluate, evaluate_head
 from rebalance.tuning import Tuned, tune
 
 __all__ = [
     "METHODS",
+    "GatedHead",
     "LinearHead",
     "NormalizedHead",
     "Report",
@@ -17,6 +19,7 @@ __all__ = [
     "Tuned",
     "class_counts",
     "evaluate",
+    "evaluate_head",
     "load_head",
     "tune",
 ]

@@ -14,6 +14,7 @@ import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
+from rebalance import METHODS
 from rebalance_cli.main import cli
 
 Run: TypeAlias = Callable[..., Result]
@@ -147,7 +148,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
         *(part for name in ("val", "test") for part in ("--split", f"{name}={photos / name}")),
     )  # fmt: skip
     heads = {}
-    for method in ("joint", "ncm", "crt", "tau_norm", "lws"):
+    for method in METHODS:
         heads[method] = folder / f"{method}.safetensors"
         _done("fit", method, cache, "--out", heads[method])
     return Project(photos, model, cache, heads)

@@ -12,7 +12,7 @@ import torch
 
 from featurecache import FeatureCache, write
 from rebalance import LinearHead
-from rebalance_cli.caches import cached_head, open_head, provenance, train_counts, versions
+from rebalance_cli.caches import cached_head, counts_keyword, open_head, provenance, train_counts, versions
 
 CPU = torch.device("cpu")
 
@@ -40,6 +40,15 @@ def test_a_cache_without_head_or_training_rows(bare: FeatureCache) -> None:
     assert train_counts(bare) is None
     assert provenance(bare)["joint"] is None
     assert provenance(bare)["class_names"] is None
+
+
+def test_methods_that_need_counts_get_those_of_train(project: Any, bare: FeatureCache) -> None:
+    cache = FeatureCache(project.cache)
+    assert counts_keyword("logit_adjust", cache)["counts"].tolist() == cache.counts.tolist()
+    assert counts_keyword("tau_norm", cache) == counts_keyword("tau_norm", bare) == {}
+    assert counts_keyword("cosine", cache) == {}  # it counts the rows it is fitted on
+    with pytest.raises(ValueError, match=r"no split called train, .* multiplicative needs; there are: all"):
+        counts_keyword("multiplicative", bare)
 
 
 def test_provenance_is_the_caches(project: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import shutil
 import struct
@@ -17,28 +18,25 @@ from safetensors import safe_open
 
 from featurecache import FeatureCache, write
 from rebalance import METHODS, LinearHead, load_head
-from rebalance.methods import crt, tau_norm
+from rebalance.methods import crt, hyperparameters, logit_adjust, tau_norm
 from rebalance_cli.caches import provenance
 
 Run = Callable[..., Result]
 Answer = Callable[..., dict[str, Any]]
 Refused = Callable[..., str]
 
-DEFAULTS = {
-    "joint": {},
-    "ncm": {"transform": "cl2n", "distance": "l2"},
-    "crt": {"weight_decay": 5e-4, "tol": 1e-3},
-    "tau_norm": {"tau": 1.0, "bias": "drop"},
-    "lws": {"weight_decay": 5e-4, "tol": 1e-4},
-}
+
+def defaults(method: str) -> dict[str, Any]:
+    function = METHODS[method].function
+    return {name: inspect.signature(function).parameters[name].default for name in hyperparameters(function)}
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_the_record_of_a_head(method: str, project: Any) -> None:
     record = dict(load_head(project.heads[method]).record)
     assert record["method"] == method
-    assert record["hyperparameters"] == DEFAULTS[method]
-    assert record["fitted_on"] == ("train" if METHODS[method].on else None)
+    assert record["hyperparameters"] == defaults(method)
+    assert record["fitted_on"] == METHODS[method].on
     assert "tuned_on" not in record
     expected = provenance(FeatureCache(project.cache))
     assert {key: record[key] for key in expected} == expected
@@ -81,7 +79,7 @@ def test_the_command_is_the_library(project: Any, tmp_path: Path, done: Run) -> 
 def test_what_it_says(project: Any, tmp_path: Path, done: Run, answer: Answer) -> None:
     out = tmp_path / "h.safetensors"
     text = done("fit", "crt", project.cache, "--out", out, "--tol", "0.01").stdout
-    assert text == f"{out}: crt on train (47 rows), weight_decay 0.0005, tol 0.01\n"
+    assert text == f"{out}: crt on train (47 rows), recipe fast, tol 0.01, seed 0\n"
     text = done("fit", "tau_norm", project.cache, "--out", out, "--tau", "0.7").stdout
     assert text == f"{out}: tau_norm, tau 0.7, bias drop\n"
     found = answer("fit", "ncm", project.cache, "--out", out, "--on", "val")
@@ -104,6 +102,42 @@ def test_methods_that_need_no_head_work_without_one(tmp_path: Path, done: Run, r
         assert load_head(tmp_path / "h").num_classes == 3
     for method in ("joint", "tau_norm", "lws"):
         refused("fit", method, tmp_path / "x.cache", "--out", tmp_path / "h", holds=(method, "head"))
+
+
+class TestTrainingCounts:
+    """Methods that need the training prior get it from the cache, whatever split they are given."""
+
+    @pytest.mark.parametrize("words", [[], ["--on", "val"], ["--target-prior", "uniform"]])
+    def test_they_are_those_of_train(self, words: list[str], project: Any, tmp_path: Path, done: Run) -> None:
+        cache = FeatureCache(project.cache)
+        train = cache["train"]
+        done("fit", "logit_adjust", project.cache, "--out", tmp_path / "h", "--tau", "0.9", *words)
+        expected = logit_adjust(LinearHead(*cache.head), train.features, train.labels, tau=0.9)
+        assert torch.equal(load_head(tmp_path / "h").bias, expected.bias)
+
+    def test_the_target_is_a_word_or_a_file(self, project: Any, tmp_path: Path, done: Run) -> None:
+        joint = LinearHead(*FeatureCache(project.cache).head)
+        out, shares = tmp_path / "h", tmp_path / "shares.txt"
+        done("fit", "logit_adjust", project.cache, "--out", out, "--target-prior", "train")
+        assert torch.equal(load_head(out).bias, joint.bias)
+        shares.write_text("1 2\n0.5\n0\n", "utf-8")
+        text = done("fit", "logit_adjust", project.cache, "--out", out, "--target-prior", shares).stdout
+        assert text == f"{out}: logit_adjust, tau 1, target_prior of 4 numbers\n"
+        head = load_head(out)
+        assert head.record["hyperparameters"]["target_prior"] == [1.0, 2.0, 0.5, 0.0]
+        assert float(head.bias[3]) < -1e29
+
+    def test_a_cache_without_train_has_none(self, project: Any, tmp_path: Path, done: Run, refused: Refused) -> None:
+        cache = tmp_path / "x.cache"
+        done("extract", cache, "--model", f"run:{project.model}", "--split", f"val={project.photos / 'val'}")
+        words = (cache, "--out", tmp_path / "h", "--on", "val")
+        refused("fit", "logit_adjust", *words, holds=("no split called train", "logit_adjust needs", "there are: val"))
+        refused("tune", "multiplicative", *words, holds=("no split called train",))
+
+    def test_a_target_of_other_classes(self, project: Any, tmp_path: Path, refused: Refused) -> None:
+        (tmp_path / "shares.txt").write_text("1 2 3", "utf-8")
+        words = ("--out", tmp_path / "h", "--target-prior", tmp_path / "shares.txt")
+        refused("fit", "logit_adjust", project.cache, *words, holds=("target_prior", "(3,)", "(4,)"))
 
 
 class TestRefused:

@@ -10,14 +10,23 @@ import click
 import pytest
 
 from rebalance import METHODS
-from rebalance_cli.method_options import MethodGroup, help_text, method_options, parameter_help, summary
+from rebalance.methods import hyperparameters
+from rebalance_cli.method_options import (
+    MethodGroup,
+    described,
+    help_text,
+    method_command,
+    method_options,
+    parameter_help,
+    summary,
+)
 from rebalance_cli.tune import tune
 
 PARAMETERS = [
     (method, name)
     for method, line in METHODS.items()
-    for name, parameter in inspect.signature(line.function).parameters.items()
-    if parameter.kind is inspect.Parameter.KEYWORD_ONLY
+    for name in hyperparameters(line.function)
+    if name != "seed"  # every command's option
 ]
 
 
@@ -30,6 +39,8 @@ def made_up(
     steps: int = 3,
     kind: Literal["a", "b"] = "a",
     exact: bool = False,
+    tol: float | None = None,
+    seed: int = 0,
     counts: list[int] | None = None,
 ) -> None:
     """A method of ``no`` use.
@@ -41,6 +52,9 @@ def made_up(
     steps: as many.
     kind: a one, b the other. A sentence more.
     exact: or not.
+    tol: as in the paper (
+    Greek letters there), or none.
+    seed: of the order.
     A class without rows stays as it is.
 
     It is convex.
@@ -68,6 +82,7 @@ def test_help_leaves_the_parameters_to_the_options() -> None:
         ("steps", "As many."),
         ("kind", "A one, b the other. A sentence more."),
         ("exact", "Or not."),
+        ("tol", "As in the paper ( Greek letters there), or none."),
         ("nosuch", ""),
     ],
 )
@@ -77,11 +92,39 @@ def test_parameter_help_is_its_line_with_what_it_goes_on_in(name: str, text: str
 
 def test_an_option_a_hyperparameter_that_fits_a_command_line() -> None:
     options = {str(option.name): option for option in method_options(made_up)}
-    assert list(options) == ["rate", "steps", "kind", "exact"]  # counts comes from the cache
-    assert [option.default for option in options.values()] == [None] * 4
-    assert [option.type for option in options.values() if option.name != "kind"] == [click.FLOAT, click.INT, click.BOOL]
+    # The counts come from the cache, the seed is every command's.
+    assert list(options) == ["rate", "steps", "kind", "exact", "tol"]
+    assert [option.default for option in options.values()] == [None] * 5
+    types = [option.type for option in options.values() if option.name != "kind"]
+    assert types == [click.FLOAT, click.INT, click.BOOL, click.FLOAT]
+    assert options["tol"].help == "As in the paper ( Greek letters there), or none."
     assert list(options["kind"].type.choices) == ["a", "b"]
     assert options["rate"].help == "How fast it goes, in steps.  [default: 0.5]"
+
+
+@pytest.mark.parametrize(("words", "expected"), [([], {}), (["--seed", "3", "--weight-decay", "0.1"], {"seed": 3})])
+def test_the_seed_of_the_command_is_the_methods(words: list[str], expected: dict[str, int]) -> None:
+    seen: list[dict[str, Any]] = []
+
+    def keep(*, method: str, hyperparameters: dict[str, Any], common: Any) -> None:
+        seen.append(hyperparameters)
+
+    for name in ("crt", "ncm"):
+        given = words[:2] if name == "ncm" else words
+        method_command(name, keep, params=[], epilog="").main(given, standalone_mode=False)
+    decay = {"weight_decay": 0.1} if words else {}
+    assert seen == [{**expected, **decay}, {}]
+
+
+def test_a_value_is_shown_in_a_few_characters() -> None:
+    assert described("tau", 1.23456789) == "tau 1.235"
+    assert described("bias", "drop") == "bias drop"
+    assert described("target_prior", [0.1] * 1000) == "target_prior of 1000 numbers"
+
+
+def unwrapped(text: str) -> str:
+    """The text on one line; lines are also broken behind a hyphen."""
+    return " ".join(text.split()).replace("- ", "-")
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -94,8 +137,7 @@ def test_every_method_explains_itself(method: str, done: Callable[..., Any]) -> 
     assert "``" not in text
     assert "features:" not in text
     assert "ValueError" not in text  # whoever reads this types commands, not Python
-    shown = " ".join(done("fit", method, "--help").stdout.split())
-    assert " ".join(text.split()) in shown
+    assert unwrapped(text) in unwrapped(done("fit", method, "--help").stdout)
 
 
 @pytest.mark.parametrize(("method", "name"), PARAMETERS)
@@ -104,9 +146,9 @@ def test_every_hyperparameter_is_an_option_with_help(method: str, name: str, don
     default = inspect.signature(function).parameters[name].default
     text = parameter_help(function, name)
     assert len(text.split()) >= 3
-    shown = " ".join(done("fit", method, "--help").stdout.split())
+    shown = unwrapped(done("fit", method, "--help").stdout)
     assert f" --{name.replace('_', '-')} " in shown
-    assert f"{text} [default: {default}]" in shown
+    assert unwrapped(f"{text} [default: {default}]" if default is not None else text) in shown
 
 
 @pytest.mark.parametrize("group", ["fit", "tune"])

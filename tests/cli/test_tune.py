@@ -58,6 +58,29 @@ def test_the_command_is_the_library(project: Any, tmp_path: Path, answer: Answer
     assert len(curve["values"]) == len(curve["breakpoints"]) + 1
 
 
+@pytest.mark.parametrize(("method", "searched"), [("logit_adjust", "tau"), ("multiplicative", "gamma")])
+def test_prior_correction_is_searched_exactly_with_the_counts_of_train(
+    method: str, searched: str, project: Any, tmp_path: Path, answer: Answer
+) -> None:
+    cache = FeatureCache(project.cache)
+    joint, val = LinearHead(*cache.head), cache["val"]
+    best = library_tune(method, joint, val.features, val.labels, counts=cache.counts)
+    found = answer("tune", method, project.cache, "--out", tmp_path / "h")
+    record = found["record"]
+    assert record["hyperparameters"][searched] == best.parameters[searched]
+    assert record["tuned"]["search"] == "exact"
+    assert (record["fitted_on"], record["tuned_on"]) == (None, "val")
+    assert torch.equal(load_head(tmp_path / "h").bias, best.head.bias)
+
+
+def test_a_target_stays_fixed_while_tau_is_searched(project: Any, tmp_path: Path, done: Run) -> None:
+    (tmp_path / "shares.txt").write_text("1 1 1 5", "utf-8")
+    words = ("--target-prior", tmp_path / "shares.txt")
+    text = done("tune", "logit_adjust", project.cache, "--out", tmp_path / "h", *words).stdout
+    assert ", target_prior of 4 numbers; balanced accuracy" in text
+    assert load_head(tmp_path / "h").record["hyperparameters"]["target_prior"] == [1.0, 1.0, 1.0, 5.0]
+
+
 @pytest.mark.parametrize(
     ("grid", "values"),
     [
@@ -152,7 +175,7 @@ class TestWhatItSays:
         assert lines[0].startswith(f"{tmp_path / 'h'}: crt, weight_decay ")
         assert lines[0].endswith(" % on val (16 rows)")
         assert lines[1].startswith("the joint head has ")
-        assert lines[2] == "grid of 7; the most regularised within one standard error of the best"
+        assert lines[2] == "grid of 5; the most regularised within one standard error of the best"
 
     def test_a_choice_that_beats_nothing_is_called_so(self, project: Any, tmp_path: Path, done: Run) -> None:
         # Without decay the hyperparameter grid cannot beat the joint head: the head is its own best.
@@ -167,7 +190,7 @@ class TestWhatItSays:
         self, project: Any, tmp_path: Path, done: Run
     ) -> None:
         text = done("tune", "crt", project.cache, "--out", tmp_path / "h", "--select", "best").stdout
-        assert "grid of 7" in text
+        assert "grid of 5" in text
         assert "standard error" not in text
 
     def test_the_exact_search(self, project: Any, tmp_path: Path, done: Run) -> None:
@@ -240,7 +263,7 @@ class TestRefused:
 
     def test_a_hyperparameter_of_another_method(self, project: Any, tmp_path: Path, refused: Refused) -> None:
         words = ("tune", "crt", project.cache, "--out", tmp_path / "h", "--grid", "tau=0:1:0.5")
-        refused(*words, holds=("'tau'", "weight_decay, tol"))
+        refused(*words, holds=("'tau'", "weight_decay, "))
 
     def test_a_kept_bias_without_a_grid(self, project: Any, tmp_path: Path, refused: Refused, done: Run) -> None:
         words = ("tune", "tau_norm", project.cache, "--out", tmp_path / "h", "--bias", "keep")
