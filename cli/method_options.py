@@ -136,11 +136,12 @@ def summary(function: Callable[..., Any]) -> str:
 
 def help_text(function: Callable[..., Any]) -> str:
     """The docstring without its lines on parameters, which stand at the options."""
+    names = "|".join(inspect.signature(function).parameters)
     kept: list[str] = []
     skipping, ended = False, True
     for line in (inspect.getdoc(function) or "").split("\n"):
         # What is raised is for who calls the function; a command says it when it happens.
-        starts = re.match(r"[a-z_, ]+: |ValueError ", line) is not None
+        starts = re.match(rf"({names})(, ({names}))*: |ValueError ", line) is not None
         skipping = starts or (skipping and bool(line) and not (ended and line[0].isupper()))
         if not skipping:
             kept += [""] * line.startswith("Source:") + [line.replace("``", "")]

@@ -156,12 +156,8 @@ def _grid(
     data: dict[str, Any],
 ) -> Tuned:
     if not grid:
-        none = (
-            "it has no grid of its own and none is given"
-            if hyperparameters(line.function)
-            else "it has no hyperparameter"
-        )
-        why = "all values are given" if fixed else none
+        nothing = "no grid of its own and none is given" if hyperparameters(line.function) else "no hyperparameter"
+        why = "all values are given" if fixed else f"it has {nothing}"
         raise ValueError(f"{name}: nothing to tune, {why}; fit it instead")
     points = [{**point, **fixed} for point in grid_points(grid)]
     right, heads = right_rows(line, head, rows, judge, points, data)

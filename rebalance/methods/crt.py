@@ -36,14 +36,15 @@ def crt(
 
     head: gives the number of classes; its weights are not used (re-initialised, as in the paper); may be None.
     features: (N, D) training rows. labels: (N,).
-    weight_decay: strength of the L2 penalty weight_decay / 2 * |weight|^2 on the mean loss; None takes the recipe's,
-    5e-4 (1e-4 for iNaturalist).
+    weight_decay: strength of the L2 penalty weight_decay / 2 * |weight|^2 on the mean loss; without it the
+    recipe's, 5e-4 (1e-4 for iNaturalist).
     recipe: fast; or the reference's SGD with its epochs, learning rate and batch for ImageNet-LT (reference),
     Places-LT or iNaturalist 2018.
-    batch: rows a step of a reference recipe, whose learning rate is scaled along; None takes the recipe's.
+    batch: rows a step of a reference recipe, whose learning rate is scaled along; without it the recipe's.
     tol: run on to the optimum, until the gradient has fallen to this share of its size at the start. Below about 1e-4
     the rounding of float32 logits ends the search first; the record then says so.
-    visits: rows visited by the fast recipe; None: as many as there are. Fewer regularise, like a stronger decay.
+    visits: rows that the fast recipe visits; without it as many as there are, at least 102,400. Fewer regularise, like a
+    stronger decay.
     seed: of the order of the visits, and of the first weights of a reference recipe.
     start: a head to begin at instead of zeros (not for a reference recipe).
     A class without rows is pushed away from by all others and loses to them. The record holds what the solver did.

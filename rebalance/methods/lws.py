@@ -48,13 +48,14 @@ def lws(
 
     head: the joint head; its weight and bias stay as they are up to the factor. features: (N, D) training rows.
     labels: (N,).
-    weight_decay: strength of the L2 penalty weight_decay / 2 * |s|^2, which pulls the factors to zero; None takes the
+    weight_decay: strength of the L2 penalty weight_decay / 2 * |s|^2, which pulls the factors to zero; without it the
     recipe's, 5e-4 (1e-4 for iNaturalist).
     bias: scale it with its class's weight, as the reference's code does, or keep it as it is.
     recipe: fast, to the optimum; or the reference's SGD with its epochs, learning rate and batch for ImageNet-LT
     (reference), Places-LT or iNaturalist 2018.
-    batch: rows a step of a reference recipe, whose learning rate is scaled along; None takes the recipe's.
-    tol: solve on all rows in float32, until the gradient has fallen to this share of its size at zero. None: to 1e-3,
+    batch: rows a step of a reference recipe, whose learning rate is scaled along; without it the recipe's.
+    tol: solve on all rows in float32, until the gradient has fallen to this share of its size at zero. Without
+    it to 1e-3,
     and where there are many logits on at most 24 rows of a class, in bfloat16 products where the processor has them.
     seed: of the order of the rows in a reference recipe, and of the draw of those 24.
     ValueError when all weights are zero: no factor changes anything.
