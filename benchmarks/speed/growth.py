@@ -26,10 +26,10 @@ WIDTH = 256
 ROWS = (50_000, 100_000, 200_000, 400_000, 800_000, 1_600_000)
 CLASSES = (100, 400, 1600, 8000)
 METHODS = ("ncm", "tau_norm", "crt")
-# Bytes a row of labels and per-row results: the labels as given, as int64 and as the places of sums; for crt the
-# weights and the order of the visits too; for the search the two ends of every row, once in blocks and once joined,
+# Bytes a row of labels and per-row results: the labels as given, as int64 and as the places of sums; for crt
+# the visits, their times and their order too; for the search the two ends of every row, once in blocks and once joined,
 # the ends sorted, and their places.
-PER_ROW = {"ncm": 24, "tau_norm": 112, "crt": 36}
+PER_ROW = {"ncm": 24, "tau_norm": 112, "crt": 64}
 SLOPE = 1.1
 FLAT = 0.10
 
@@ -103,10 +103,11 @@ def growth() -> None:
         print("  " + ", ".join(f"{s:.2f}" for s in seconds) + " s")
         print(f"  slope in N {slope:.2f}; target {SLOPE}: {verdict(slope <= SLOPE)}")
         own = [each["bytes"] - PER_ROW[method] * rows for each, rows in zip(by_rows, ROWS, strict=True)]
-        spread = max(own) / min(own) - 1
+        # At few rows the blocks make the peak, at many what is kept of every row: the difference may fall, not grow.
+        spread = max(own) / own[0] - 1
         memory = ", ".join(f"{each['bytes'] / 1e6:.0f}" for each in by_rows)
         print(f"  highest anonymous memory {memory} MB")
-        beyond = f"beyond {PER_ROW[method]} bytes a row it differs by {100 * spread:.0f} %"
+        beyond = f"beyond {PER_ROW[method]} bytes a row it grows by {100 * spread:.0f} %"
         print(f"  {beyond}; target {100 * FLAT:.0f} %: {verdict(spread <= FLAT)}")
         seconds = [_measured(method, ROWS[0], classes)["seconds"] for classes in CLASSES]
         slope = _slope(CLASSES, seconds)

@@ -43,8 +43,8 @@ def crt(
     batch: rows a step of a reference recipe, whose learning rate is scaled along; without it the recipe's.
     tol: run on to the optimum, until the gradient has fallen to this share of its size at the start. Below about 1e-4
     the rounding of float32 logits ends the search first; the record then says so.
-    visits: rows that the fast recipe visits; without it as many as there are, at least 102,400. Fewer regularise, like a
-    stronger decay.
+    visits: rows that the fast recipe visits; without it as many as there are, at least 102,400. Fewer regularise, like
+    a stronger decay.
     seed: of the order of the visits, and of the first weights of a reference recipe.
     start: a head to begin at instead of zeros (not for a reference recipe).
     A class without rows is pushed away from by all others and loses to them. The record holds what the solver did.

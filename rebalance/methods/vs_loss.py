@@ -40,8 +40,8 @@ def vs_loss(
     weight_decay: strength of the L2 penalty weight_decay / 2 * |weight|^2 on the mean loss.
     tol: run on to the optimum, until the gradient has fallen to this share of its size at the start. Below about 1e-4
     the rounding of float32 logits ends the search first; the record then says so.
-    visits: rows that the fast recipe visits; without it as many as there are, at least 102,400. Fewer regularise, like a
-    stronger decay.
+    visits: rows that the fast recipe visits; without it as many as there are, at least 102,400. Fewer regularise, like
+    a stronger decay.
     seed: of the order of the visits.
     start: a head to begin at instead of zeros.
     counts: n, (K,) training rows a class, of which p are the shares; None: the counts of `labels`. An empty class

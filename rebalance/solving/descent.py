@@ -38,21 +38,17 @@ def visit_order(labels: Tensor, shares: Tensor, *, visits: int, seed: int) -> Te
     """
     rng = np.random.default_rng(seed)
     target = labels.cpu().numpy()
-    rows = np.flatnonzero(target >= 0)
-    counts = np.bincount(target[rows], minlength=len(shares))
+    counts = np.bincount(target[target >= 0], minlength=len(shares))
     quota = _quotas(np.where(counts > 0, shares.cpu().double().numpy(), 0.0), visits)
-    rounds = -(-quota // np.maximum(counts, 1))
-    many = rounds[target[rows]]
-    row = np.repeat(rows, many)
-    first = np.repeat(np.cumsum(many) - many, many)
-    cycle = np.arange(len(row)) - first  # which time round this visit of the row would be
-    order = np.lexsort((cycle + rng.random(len(row)), target[row]))
-    row = row[order]
-    owner = target[row]
-    place = np.arange(len(row)) - np.searchsorted(owner, np.arange(len(shares)))[owner]
-    kept = place < quota[owner]
-    row, owner, place = row[kept], owner[kept], place[kept]
-    when = (place + rng.random(len(row))) / quota[owner]
+    by_class = np.argsort(target, kind="stable")[np.count_nonzero(target < 0) :]
+    ends, places = np.cumsum(counts), np.cumsum(quota)
+    row, when = np.empty(visits, dtype=np.int64), np.empty(visits)
+    for k in np.flatnonzero(quota):
+        own, wanted, part = by_class[ends[k] - counts[k] : ends[k]], quota[k], slice(places[k] - quota[k], places[k])
+        rounds = -(-wanted // counts[k])
+        row[part] = rng.permuted(np.tile(own, (rounds, 1)), axis=1).ravel()[:wanted]
+        when[part] = (np.arange(wanted) + rng.random(wanted)) / wanted
+    del by_class
     return torch.from_numpy(row[np.argsort(when, kind="stable")])
 
 
@@ -130,12 +126,14 @@ class _Run:
     """The state of a run: weight and bias on centred features, and their momentum."""
 
     def __init__(self, rows: Rows, mean: Tensor, loss: SoftmaxLoss, decay: float) -> None:
-        self._rows, self._mean, self._loss, self._decay = rows, mean, loss, decay
+        self._rows, self._mean, self._loss = rows, mean, loss
         classes, width = rows.sums.shape
         self.kind = product_type(rows.device)
         self.weight = torch.zeros((classes, width), device=rows.device)
         self.bias = torch.zeros(classes, device=rows.device)
-        self._weight_momentum, self._bias_momentum = torch.zeros_like(self.weight), torch.zeros_like(self.bias)
+        # Fused: decay, momentum and step in one walk over the weights, which are large with many classes.
+        groups: list[dict[str, Any]] = [{"params": [self.weight], "weight_decay": decay}, {"params": [self.bias]}]
+        self._optimiser = torch.optim.SGD(groups, lr=0.0, momentum=MOMENTUM, fused=True)
 
     def begin(self, weight: Tensor, bias: Tensor) -> None:
         """Start from a weight and a bias of the features as they are."""
@@ -149,9 +147,8 @@ class _Run:
         logits = (x @ self.weight.to(self.kind).T).float().add_(self.bias)
         labels = self._rows.labels[mine.to(self._rows.device)]
         _, g = self._loss(logits, labels, self.weight.new_full((len(mine),), 1 / len(batch)))
-        slope, shift = (g.to(self.kind).T @ x).float(), g.sum(dim=0)
-        ranks.total(slope, shift)
-        self._weight_momentum.mul_(MOMENTUM).add_(slope).add_(self.weight, alpha=self._decay)
-        self._bias_momentum.mul_(MOMENTUM).add_(shift)
-        self.weight.add_(self._weight_momentum, alpha=-rate)
-        self.bias.add_(self._bias_momentum, alpha=-bias_rate)
+        self.weight.grad, self.bias.grad = (g.to(self.kind).T @ x).float(), g.sum(dim=0)
+        ranks.total(self.weight.grad, self.bias.grad)
+        for group, now in zip(self._optimiser.param_groups, (rate, bias_rate), strict=True):
+            group["lr"] = now
+        self._optimiser.step()

@@ -48,16 +48,21 @@ class SoftmaxLoss:
         logits: (B, K) float32, left alone. labels: (B,), -1 allowed where the weight is 0. weights: (B,).
         """
         column = labels.clamp_min(0)[:, None]
-        log_p = torch.log_softmax(self._with_margins(self.adjusted(logits), column), dim=1)
-        own = log_p.gather(1, column)
+        u = self._with_margins(self.adjusted(logits), column)
+        slope = None
         if self.focal:
-            value, slope = self._focal(own)
-        elif self.smoothing is None:
-            value, slope = -own[:, 0], None
+            log_p = torch.log_softmax(u, dim=1)  # exact where a row is nearly certain, which this loss looks at
+            value, slope = self._focal(log_p.gather(1, column)[:, 0])
+            p = log_p.exp_()
         else:
-            share = self.smoothing[column[:, 0]]
-            value, slope = -(1 - share) * own[:, 0] - share * log_p.mean(dim=1), None
-        gradient = self._gradient(log_p.exp_(), column, slope).mul_(weights[:, None])
+            p = torch.softmax(u, dim=1)
+            # Of log p without a second exponential: the largest p is exp(largest u - log sum exp u).
+            largest, certain = u.amax(dim=1), p.amax(dim=1).log()
+            value = -(u.gather(1, column)[:, 0] - largest + certain)
+            if self.smoothing is not None:
+                share = self.smoothing[column[:, 0]]
+                value = (1 - share) * value - share * (u.mean(dim=1) - largest + certain)
+        gradient = self._gradient(p, column, slope).mul_(weights[:, None])
         if self.factors is not None:
             gradient.mul_(self.factors)
         return (value.double() * weights).sum(), gradient
@@ -80,9 +85,8 @@ class SoftmaxLoss:
         share = self.smoothing[column]
         return p.sub_(share / p.shape[1]).scatter_add_(1, column, share - 1)
 
-    def _focal(self, own: Tensor) -> tuple[Tensor, Tensor]:
-        """Loss and the factor of (p - target), with q = p_y: (1-q)^g - g q (1-q)^(g-1) log q."""
-        log_q = own[:, 0]
+    def _focal(self, log_q: Tensor) -> tuple[Tensor, Tensor]:
+        """Loss and the factor of (p - target), from log q, q = p_y: (1-q)^g - g q (1-q)^(g-1) log q."""
         # expm1 keeps 1 - q exact where q is nearly 1; at 1 itself loss and slope are 0.
         miss = -torch.expm1(log_q)
         power = miss.clamp_min(torch.finfo(miss.dtype).tiny) ** self.focal

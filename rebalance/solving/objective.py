@@ -10,7 +10,7 @@ about 1e-4 to 1e-5 of that at zero.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 import torch
@@ -23,6 +23,9 @@ from rebalance.solving.loss import SoftmaxLoss
 # Directions without variance have no curvature where the decay is 0: this part of the largest keeps their steps finite.
 # The later ones are for a covariance that rounding has left with negative eigenvalues; the last always suffices.
 FLOORS = (1e-6, 1e-3, 1.0)
+
+
+KEEP = 2**24  # numbers of features up to which (64 MiB) they are kept, converted and centred, from pass to pass
 
 
 class Objective(Protocol):
@@ -80,6 +83,7 @@ class LinearObjective:
         products: torch.dtype = torch.float32,
     ) -> None:
         self._products = products
+        self._kept: list[tuple[slice, Tensor]] | None = None
         self._features, self._labels, self._weights, self._mean = features, labels, weights, mean
         self._shape = (num_classes, len(mean))
         self._decay = decay
@@ -106,9 +110,7 @@ class LinearObjective:
         weight, bias = self._parts(parameters)
         value = torch.zeros((), dtype=torch.float64, device=weight.device)
         g_weight, g_bias = torch.zeros_like(weight), torch.zeros_like(bias)
-        for part, block in blocks(self._features, device=weight.device, columns=len(bias)):
-            # Centred before the product: with a mean taken off the bias instead, large numbers would cancel in float32.
-            x = (block - self._mean).to(self._products)
+        for part, x in self._centred():
             logits = (x @ weight.to(self._products).T).float().add_(bias)
             loss, g = self._loss(logits, self._labels[part], self._weights[part])
             value += loss
@@ -118,6 +120,24 @@ class LinearObjective:
         g_weight.add_(weight, alpha=self._decay)
         value += 0.5 * self._decay * weight.double().square().sum()
         return value, torch.cat([g_weight.flatten(), g_bias])
+
+    def _centred(self) -> Iterator[tuple[slice, Tensor]]:
+        """The rows less their mean in blocks, from memory where they are few.
+
+        Centred before the product: with a mean taken off the bias instead, large numbers would cancel in float32.
+        """
+        if self._kept is not None:
+            yield from self._kept
+            return
+        few = len(self._features) * self._shape[1] <= KEEP
+        kept: list[tuple[slice, Tensor]] = []
+        for part, block in blocks(self._features, device=self._mean.device, columns=self._shape[0]):
+            x = (block - self._mean).to(self._products)
+            if few:
+                kept.append((part, x))
+            yield part, x
+        if few:
+            self._kept = kept
 
     def preconditioner(self) -> Curvature:
         """An approximate inverse of the Hessian, for the solver's first guess of it."""

@@ -16,7 +16,7 @@ from rebalance.solving.loss import SoftmaxLoss
 from rebalance.solving.objective import LinearObjective, class_weights
 from rebalance.solving.solver import minimise
 
-SMALL = 2**31  # numbers N * D * K up to which the optimum itself takes about a second
+SMALL = 2**30  # numbers N * D * K up to which the optimum itself takes about a second
 CLOSE = 1e-3  # the tolerance of the optimum where none is given
 LARGE = 2**28  # numbers N * K * (D + 1) from which on the first passes are worth doing in bfloat16
 COARSE = 2e-2  # how far they go: its rounding hides what is smaller

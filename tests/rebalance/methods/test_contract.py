@@ -243,6 +243,44 @@ def test_counts_that_are_none_are_refused(name: str, problem: Any, refuses: Any)
             run(name, problem.head, problem.features, problem.labels, counts=wrong)
 
 
+@every_method
+@pytest.mark.parametrize("case", ["no rows", "one row", "one row four times"])
+def test_a_class_with_hardly_any_rows_survives(name: str, case: str, problem: Any) -> None:
+    kept = torch.nonzero((problem.labels != 4) | (torch.cumsum(problem.labels == 4, 0) == 1))[:, 0]
+    if case == "no rows":
+        kept = kept[problem.labels[kept] != 4]
+    if case == "one row four times":
+        kept = torch.cat([kept, *[kept[problem.labels[kept] == 4]] * 3])
+    out = run(name, problem.head, problem.features[kept], problem.labels[kept])
+    logits = out(problem.val_features)
+    assert bool(torch.isfinite(logits).all())
+    # The other classes are told apart still, by methods for imbalance and by baselines: better than by chance.
+    known = problem.val_labels != 4
+    right = (logits[known][:, :4].argmax(1) == problem.val_labels[known]).float().mean()
+    assert float(right) > 0.3
+
+
+@every_method
+def test_two_classes_work(name: str, problem: Any) -> None:
+    rows = problem.labels < 2
+    head = LinearHead(problem.head.weight[:2], problem.head.bias[:2])
+    out = run(name, head, problem.features[rows], problem.labels[rows])
+    judged = problem.val_labels < 2
+    right = out(problem.val_features[judged]).argmax(1) == problem.val_labels[judged]
+    assert out.num_classes == 2
+    assert float(right.float().mean()) >= 0.5
+
+
+@every_method
+def test_a_head_of_zeros_is_refused_or_no_matter(name: str, problem: Any, refuses: Any) -> None:
+    zeros = LinearHead(torch.zeros(5, 8))
+    if name in ("tau_norm", "lws", "marc", "disalign", "weight_balance"):  # which rescale its weights, or go by them
+        with refuses(r"\b0\b|zero"):
+            run(name, zeros, problem.features, problem.labels)
+    else:
+        assert bool(torch.isfinite(run(name, zeros, problem.features, problem.labels)(problem.val_features)).all())
+
+
 @pytest.mark.cuda
 @every_method
 def test_the_gpu_agrees(name: str, problem: Any) -> None:
