@@ -17,11 +17,11 @@ from rebalance.solving.descent import visit_order
 from rebalance.solving.loss import SoftmaxLoss
 from rebalance.solving.objective import balanced_weights
 from rebalance.solving.recipe import Recipe, RecipeName, chosen, sgd
-from rebalance.solving.rescaling import Block, RescaledObjective, logit_blocks
+from rebalance.solving.rescaling import KEEP, Block, RescaledObjective, logit_blocks
 from rebalance.solving.solver import minimise
 from rebalance.solving.trained import refuse_solver
 
-FEW = 20  # rows of a class that the fast recipe fits on where there are many
+FEW, FEWEST = 20, 4  # rows of a class that the fast recipe fits on where there are many; with thousands of classes
 MANY = 2**24  # logits from which on it does
 CLOSE, CLOSE_FEW = 1e-3, 1e-2  # tolerances on all rows and on those
 
@@ -55,8 +55,8 @@ def lws(
     (reference), Places-LT or iNaturalist 2018.
     batch: rows a step of a reference recipe, whose learning rate is scaled along; without it the recipe's.
     tol: solve on all rows in float32, until the gradient has fallen to this share of its size at zero. Without it to
-    1e-3; but where there are many logits on at most 20 rows of a class to 1e-2, in bfloat16 products where the
-    processor has them.
+    1e-3; but where there are many logits on at most 20 rows of a class (fewer, down to 4, with thousands of classes) to
+    1e-2, in bfloat16 products where the processor has them.
     seed: of the order of the rows in a reference recipe, and of the draw of those 20.
     ValueError when all weights are zero: no factor changes anything.
     A class without rows keeps a factor that only makes it lose.
@@ -103,11 +103,11 @@ def _optimum(
     head: LinearHead, rows: Rows, decay: float, bias: str, tol: float | None, seed: int
 ) -> tuple[Tensor, dict[str, object]]:
     inner, loss = _scaled_part(head, bias)
-    some = rows.counts.clamp_max(FEW)
+    # With many classes fewer rows each: their logits grow with the square of the classes.
+    some = rows.counts.clamp_max(min(FEW, max(FEWEST, 4 * KEEP // head.num_classes**2)))
     sampled = tol is None and len(rows.whole) * head.num_classes > MANY and bool((some < rows.counts).any())
     if sampled:
-        logits, labels, counts = *_sample(inner, rows, some, seed), some
-        stream: Callable[[], Iterator[Block]] = partial(blocks, logits)
+        (stream, labels), counts = _sample(inner, rows, some, seed), some
     else:
         stream, labels, counts = logit_blocks(inner, rows.features), rows.labels, rows.counts
     objective = RescaledObjective(
@@ -129,18 +129,29 @@ def _optimum(
     return solution.parameters, {**solution.summary(), **used}
 
 
-def _sample(head: LinearHead, rows: Rows, quota: Tensor, seed: int) -> tuple[Tensor, Tensor]:
-    """Logits (M, K) and labels (M,) of this rank's part of so many rows (K,) of every class."""
+def _sample(head: LinearHead, rows: Rows, quota: Tensor, seed: int) -> tuple[Callable[[], Iterator[Block]], Tensor]:
+    """A function that yields the logits of this rank's part of so many rows (K,) of every class, and their labels (M,).
+
+    The logits are kept from pass to pass where they fit, and made again where they do not.
+    """
     order = visit_order(rows.whole, quota, visits=int(quota.sum()), seed=seed)
     mine = rows.mine(order.sort().values)
     kind = product_type(rows.device)
     weight = head.weight.to(kind)
-    logits = torch.empty((len(mine), head.num_classes), device=rows.device)
     step = max(1, BLOCK_BYTES // (4 * max(head.weight.shape)))
-    for start in range(0, len(mine), step):
-        x = take(rows.features, mine[start : start + step]).to(rows.device, kind)
-        logits[start : start + step] = (x @ weight.T).float().add_(head.bias)
-    return logits, rows.labels[mine.to(rows.device)]
+
+    def made() -> Iterator[Block]:
+        for start in range(0, len(mine), step):
+            x = take(rows.features, mine[start : start + step]).to(rows.device, kind)
+            yield slice(start, start + len(x)), (x @ weight.T).float().add_(head.bias)
+
+    labels = rows.labels[mine.to(rows.device)]
+    if len(mine) * head.num_classes > KEEP:
+        return made, labels
+    logits = torch.empty((len(mine), head.num_classes), device=rows.device)
+    for part, block in made():
+        logits[part] = block
+    return partial(blocks, logits), labels
 
 
 def _reference(

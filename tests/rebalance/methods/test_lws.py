@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from itertools import islice
 from typing import Any
 
@@ -270,3 +271,21 @@ def test_classes_of_few_rows_lose_none(problem: Any) -> None:
     expected = lws(problem.head, problem.features[few], problem.labels[few], tol=1e-3)
     assert out.record["solver"]["rows"] == 8
     assert torch.equal(out.weight, expected.weight)
+
+
+def test_logits_that_do_not_fit_are_made_again_each_pass(problem: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules["rebalance.methods.lws"], "MANY", 0)
+    expected = lws(problem.head, problem.features, problem.labels, tol=None)
+    assert expected.record["solver"]["rows"] == 20 + 20 + 12 + 5 + 3
+    monkeypatch.setattr(
+        sys.modules["rebalance.methods.lws"], "KEEP", 125
+    )  # of 5 classes: 4 * 125 / 25 = 20 rows of each, not 300 logits
+    streamed = lws(problem.head, problem.features, problem.labels, tol=None)
+    assert torch.equal(streamed.weight, expected.weight)
+
+
+def test_with_many_classes_each_gives_fewer_rows(problem: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules["rebalance.methods.lws"], "MANY", 0)
+    monkeypatch.setattr(sys.modules["rebalance.methods.lws"], "KEEP", 2)
+    out = lws(problem.head, problem.features, problem.labels)
+    assert out.record["solver"]["rows"] == 4 + 4 + 4 + 4 + 3
