@@ -15,7 +15,7 @@ from rebalance.head import LinearHead, NormalizedHead
 from rebalance.rows import need_rows
 from rebalance.search.intervals import exact_logits, row_intervals
 from rebalance.search.judging import METRICS, Judge, Metric
-from rebalance.search.path import Floats, Interval, Sweep
+from rebalance.search.path import Floats, Interval, Sweep, correct_intervals
 from rebalance.search.selection import Select, choose
 from rebalance.search.tuned import Tuned, notes_on, tuning_record
 
@@ -126,17 +126,6 @@ def between_intervals(one: LinearHead, other: LinearHead, features: Features, la
 
 
 def _between(ends: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Intervals of a block, from its logits (B, 2K) under both heads.
-
-    As path.correct_intervals for scores ``start + t * slope``, but here every row has slopes (K,) of its own.
-    """
+    """Intervals of a block, from its logits (B, 2K) under both heads: here every row has slopes (K,) of its own."""
     start, end = ends.tensor_split(2, dim=1)
-    slope, own = end - start, labels[:, None]
-    rise = slope - slope.gather(1, own)
-    lead = start.gather(1, own) - start
-    cross = lead / rise
-    hi = torch.where(rise > 0, cross, math.inf).amin(dim=1)
-    lo = torch.where(rise < 0, cross, -math.inf).amax(dim=1)
-    classes = torch.arange(start.shape[1], device=labels.device)
-    never = ((rise == 0) & ((lead < 0) | ((lead == 0) & (classes < own)))).any(dim=1)
-    return torch.where(never, math.inf, lo), torch.where(never, -math.inf, hi)
+    return correct_intervals(start, end - start, labels)

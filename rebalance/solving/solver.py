@@ -2,7 +2,7 @@
 
 The convex objectives have one minimum and need no seed: the same rows give the same head, bit for bit on one device,
 thread count and library version. Ours rather than torch.optim.LBFGS because that one neither takes a preconditioner nor
-a first step of the right length: on features of a network it spends three to six times the passes over the rows.
+a first step of the right length: without a preconditioner this one takes two to six times the passes over the rows.
 
 Source: Nocedal and Wright, Numerical Optimization (2nd edition), algorithms 7.4 (two-loop recursion) and 3.5/3.6
 (strong Wolfe line search by bracketing, then cubic interpolation).
