@@ -60,14 +60,3 @@ def total(*tensors: Tensor) -> None:
     if size() > 1:
         for tensor in tensors:
             dist.all_reduce(tensor)
-
-
-def joined(rows: Tensor, count: int) -> Tensor:
-    """The rows of all ranks, one behind the other (count, ...); `rows` holds those of `window(count)`."""
-    if size() == 1:
-        return rows
-    whole = rows.new_zeros((count, *rows.shape[1:]))
-    whole[window(count)] = rows
-    # Every row is zero on all ranks but one, so the sum is a copy, bit for bit.
-    dist.all_reduce(whole)
-    return whole

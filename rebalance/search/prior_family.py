@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 
+from rebalance import ranks
 from rebalance.search.ascent import Logits, predict
 from rebalance.search.confusion import Ids, count_metric, gain_errors
 from rebalance.search.intervals import row_intervals
@@ -50,7 +51,8 @@ class PriorFamily:
 def _intervals(logits: Logits, labels: Ids, slopes: Floats) -> tuple[Floats, Floats]:
     """The interval of tau (N,) and (N,) on which each row is right."""
     step = max(1, COLUMNS // len(slopes))
-    parts = [slice(start, start + step) for start in range(0, len(labels), step)]
+    own = ranks.window(len(labels))  # row_intervals puts together what the ranks have each found
+    parts = [slice(start, min(start + step, own.stop)) for start in range(own.start, own.stop, step)]
     of_rows = ((part, torch.from_numpy(logits[:, part].T.astype(np.float64))) for part in parts)
     lines = torch.from_numpy(slopes)
     return row_intervals(of_rows, torch.from_numpy(labels), lambda z, own: correct_intervals(z, lines, own))

@@ -25,6 +25,7 @@ from torch import Tensor
 from rebalance import LinearHead, ranks, tune
 from rebalance.methods import METHODS, crt, lda, logit_adjust, lws, ncm
 from rebalance.metrics import evaluate_head
+from rebalance.offsets import offsets
 from rebalance.rows import need_rows
 
 WIDTH, CLASSES, COUNTS = 6, 4, [60, 30, 6, 5]
@@ -165,6 +166,7 @@ CHECKS: dict[str, tuple[Callable[[], dict[str, Tensor]], float]] = {
     "lws of some rows": (sampled, 1e-3),
     "lws reference": (lambda: logits(lws(a_head(), *rows_of(101), recipe="reference", batch=16)), 1e-3),
     "logit_adjust": (lambda: logits(logit_adjust(a_head(), *rows_of(101))), 1e-5),
+    "offsets": (lambda: logits(offsets(a_head(), *rows_of(101), counts=COUNTS).head), 1e-5),
     "tau search": (lambda: search("tau_norm"), 1e-5),
     "adjustment search": (lambda: search("logit_adjust", counts=COUNTS), 1e-5),
     "figures": (figures, 1e-5),
@@ -213,13 +215,11 @@ def one_rank(folder: Path, rank: int, ports: list[int]) -> None:
 
 
 def exchange() -> dict[str, dict[str, Tensor]]:
-    """Sums and joined rows of known numbers."""
+    """Sums of known numbers."""
     one, two = torch.full((2,), 1.0 + ranks.rank()), torch.tensor(10.0 * ranks.rank(), dtype=torch.float64)
     ranks.total(one, two)
-    whole = torch.arange(22.0).view(11, 2) / 7
     part = ranks.window(11)
-    joined = {"joined": ranks.joined(whole[part], 11), "integers": ranks.joined(torch.arange(11)[part], 11)}
-    return {"exchange": {"one": one, "two": two, "window": torch.tensor([part.start, part.stop]), **joined}}
+    return {"exchange": {"one": one, "two": two, "window": torch.tensor([part.start, part.stop])}}
 
 
 def free_port() -> int:
@@ -275,14 +275,12 @@ def test_ranks_know_their_place_and_forget_it(size: int, several: Any) -> None:
 
 
 @pytest.mark.parametrize("size", SEVERAL)
-def test_sums_are_added_up_and_rows_joined(size: int, several: Any) -> None:
+def test_sums_are_added_up(size: int, several: Any) -> None:
     windows = []
     for found in several[size]:
         out = found["exchange"]
         assert out["one"].tolist() == [size * (size + 1) / 2] * 2
         assert float(out["two"]) == 10 * size * (size - 1) / 2
-        assert torch.equal(out["joined"], torch.arange(22.0).view(11, 2) / 7)
-        assert out["integers"].tolist() == list(range(11))
         windows.append(range(*out["window"].tolist()))
     assert [row for window in windows for row in window] == list(range(11))
     assert max(map(len, windows)) - min(map(len, windows)) <= 1
@@ -293,7 +291,6 @@ def test_alone_nothing_is_shared() -> None:
     value = torch.ones(2)
     ranks.total(value)
     assert value.tolist() == [1, 1]
-    assert ranks.joined(value, 2) is value
 
 
 if __name__ == "__main__":
