@@ -14,6 +14,15 @@ if TYPE_CHECKING:
     from rebalance import LinearHead
 
 
+def open_cache(path: Path, *splits: str) -> FeatureCache:
+    """A cache whose splits that are named were compared with their checksums; ValueError naming what is damaged."""
+    from featurecache import FeatureCache
+
+    cache = FeatureCache(path)
+    cache.verify(splits)
+    return cache
+
+
 def cached_head(cache: FeatureCache, device: torch.device) -> LinearHead | None:
     """The joint head of a cache on a device, or None where it has none; its record says where it is from."""
     from rebalance import LinearHead

@@ -48,13 +48,12 @@ def evaluate(
     whose hyperparameters were tuned on the very rows that are reported, or that was fitted on them: its row is
     optimistic. Nothing is drawn at random: --seed changes nothing.
     """
-    from featurecache import FeatureCache
 
-    from .caches import cached_head, open_head
+    from .caches import cached_head, open_cache, open_head
 
     if figure is not None and (figure.suffix.lower() not in FORMATS or not figure.parent.is_dir()):
         raise ValueError(f"--figure {figure}: expected a {', '.join(FORMATS)} file in a folder that is there")
-    opened = FeatureCache(cache)
+    opened = open_cache(cache, split)
     rows = opened[split]
     judged: dict[str, LinearHead] = {}
     if (joint := cached_head(opened, common.device)) is not None:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from .launch import own_device, place
 from .options import Common, common, example, shots, shots_option
 from .output import clean, emit, percent, progress, table
 
@@ -80,6 +85,8 @@ def _parse_splits(_ctx: click.Context, _option: click.Parameter, values: tuple[s
     help="Splits the backbone was trained on, or none  [default: train, and what the model's file records].",
 )
 @click.option("--workers", type=click.IntRange(0), default=0, show_default=True, help="Processes that load images.")
+@click.option("--rank", type=click.IntRange(0), help="This process's number, where several share the work.")
+@click.option("--world-size", type=click.IntRange(1), help="How many share it  [default: what torchrun says, or 1].")
 @shots_option
 @common
 def extract(
@@ -95,20 +102,26 @@ def extract(
     logits: str,
     seen: tuple[str, ...],
     workers: int,
+    rank: int | None,
+    world_size: int | None,
     shots: tuple[int, int],
     common: Common,
 ) -> dict[str, Any]:
     """Run the model over every split once and write features, logits and labels to CACHE.
 
     Features are the input of the classifier layer; that features @ W.T + b gives the logits is proved on the first
-    batch. A command that was stopped goes on with the files that are missing. Nothing is drawn at random: --seed
-    changes nothing.
+    batch. A command that was stopped, however it was, goes on with the rows that are missing and ends in the same
+    bytes. Several processes share the work when all run the same command: under torchrun, or each with its --rank
+    and the --world-size. --seed is of what a data set of your own draws at random.
     """
     from featurecache import FeatureCache
     from featurecache import extract as extract_features
+    from featurecache.agreement import check_free
 
+    here, of = place(rank, world_size)
+    check_free(cache, splits, here, of)
     model, data = _open(source, checkpoint, splits, root, image_size)
-    with progress("extract") as update:
+    with progress("extract") as update, _saying_how_to_go_on(cache):
         done = extract_features(
             model.module,
             data,
@@ -117,12 +130,15 @@ def extract(
             batch_size=batch_size,
             dtype=dtype,
             logits=logits != "none",
-            device=common.device,
+            device=own_device(common.device),
             workers=workers,
             class_names=_names(model, data),
             model_name=_without_folders(model.source),
             transform=model.transform_text,
             seen=_seen(seen, model, data),
+            seed=common.seed,
+            rank=here,
+            world_size=of,
             progress=lambda name, rows, of: update(rows, of, name),
         )
     opened = FeatureCache(cache)
@@ -131,12 +147,32 @@ def extract(
         "layer": done.layer,
         "written": done.written,
         "complete_already": done.kept,
+        "unfinished": done.unfinished,
         "seconds": round(done.seconds, 3),
-        "accuracy": _accuracies(opened, list(splits), shots, common),
+        "accuracy": {} if done.unfinished else _accuracies(opened, list(splits), shots, common),
     }
     if not emit(payload, as_json=common.as_json):
         _show(payload, done, opened, shots)
     return payload
+
+
+@contextmanager
+def _saying_how_to_go_on(cache: Path) -> Iterator[None]:
+    """An interruption says what is safe, and which command goes on."""
+    from featurecache import FeatureCache
+
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        words = shlex.join(["rebalance", *click.get_current_context().meta["rebalance.words"]])
+        how = "start the same job again" if "TORCHELASTIC_RUN_ID" in os.environ else words
+        try:
+            splits = FeatureCache(cache).describe()["splits"].values()
+            rows = sum(split["rows"] if split["complete"] else split["rows_done"] for split in splits)
+        except (OSError, ValueError):
+            rows = 0
+        stop.add_note(f"{rows} rows are safe in {cache}; to go on: {how}")
+        raise
 
 
 def _open(
@@ -202,7 +238,10 @@ def _show(payload: dict[str, Any], done: Extraction, cache: FeatureCache, bounds
     rows = sum(done.written.values())
     for name in done.kept:
         click.echo(f"{name}: complete already, left as it is")
-    if rows:
+    if done.unfinished:
+        left = ", ".join(f"{files} of {name}" for name, files in done.unfinished.items())
+        click.echo(f"{cache.path}: {rows} rows in {done.seconds:.1f} s; files left to other processes: {left}")
+    elif rows:
         speed = rows / max(done.seconds, 1e-9)
         click.echo(f"{cache.path}: {rows} rows in {done.seconds:.1f} s ({speed:.0f} rows/s), layer {done.layer!r}")
         click.echo(f"images: {clean(str(cache.plan.specification['transform']), 300)}")

@@ -16,12 +16,11 @@ def run(
     *, method: str, hyperparameters: dict[str, Any], common: Common, cache: Path, out: Path, on: str
 ) -> dict[str, Any]:
     """Fit a method on one split and save the head."""
-    from featurecache import FeatureCache
     from rebalance import METHODS
 
-    from .caches import cached_head, counts_keyword, provenance
+    from .caches import cached_head, counts_keyword, open_cache, provenance
 
-    opened = FeatureCache(cache)
+    opened = open_cache(cache, on)
     split = opened[on]
     joint = cached_head(opened, common.device)
     line = METHODS[method]

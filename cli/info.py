@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from .options import Common, common, example
-from .output import clean, emit, size, table
+from .output import clean, emit, note, size, table
 
 
 @click.command(
@@ -16,18 +16,28 @@ from .output import clean, emit, size, table
     short_help="Splits, shapes, class counts and provenance of a cache.",
 )
 @click.argument("cache", type=click.Path(path_type=Path))
+@click.option("--rebuild", is_flag=True, help="First make a lost or damaged cache.json again from the other files.")
 @common
-def info(cache: Path, common: Common) -> dict[str, Any]:
+def info(cache: Path, rebuild: bool, common: Common) -> dict[str, Any]:
     """Show the splits, shapes, class counts and provenance of CACHE, and what of it is unfinished.
 
     Nothing here is computed: --seed and --device are accepted, as everywhere, and change nothing.
     """
     from featurecache import FeatureCache
 
+    if rebuild:
+        _rebuild(cache)
     described = FeatureCache(cache).describe()
     if not emit(described, as_json=common.as_json):
         _show(described)
     return described
+
+
+def _rebuild(cache: Path) -> None:
+    from featurecache.rebuilding import rebuild
+
+    plan = rebuild(cache)
+    note(f"{cache / 'cache.json'}: made again, with {', '.join(plan.splits)}")
 
 
 def _show(described: dict[str, Any]) -> None:
@@ -35,14 +45,35 @@ def _show(described: dict[str, Any]) -> None:
     table(["split", "rows", "features", "dtype", "logits", "size", "backbone saw it"], rows)
     for name, split in described["splits"].items():
         if not split["complete"]:
-            missing = f"{split['missing_files']} of {split['files']} files missing"
-            click.echo(f"{name} is unfinished: {missing}; the same extraction run again makes them")
+            done = f"{split['rows_done']} of {split['rows']} rows are there"
+            files = f"{split['missing_files']} of {split['files']} files to finish"
+            click.echo(f"{name} is unfinished: {done}, {files}; the same extraction run again makes the rest")
     _show_classes(described)
     specification = described["specification"]
     click.echo(f"\nspecification {described['hash'][:16]}")
     for key, value in specification.items():
-        shown = ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else value
-        click.echo(f"  {key:10} {'–' if shown is None else clean(str(shown), 300)}")
+        click.echo(f"  {key:10} {_text(value)}")
+    for text, names in _made_with(described["splits"]).items():
+        whose = "" if len(names) == len(described["splits"]) else f"{', '.join(names)}: "
+        click.echo(f"  made with  {whose}{text}")
+
+
+def _text(value: Any) -> str:
+    shown = ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else value
+    return "–" if shown is None else clean(str(shown), 300)
+
+
+def _made_with(splits: dict[str, Any]) -> dict[str, list[str]]:
+    """What splits were made with, in words, and which they are."""
+    out: dict[str, list[str]] = {}
+    for name, split in splits.items():
+        made = split["made_with"]
+        if made is not None:
+            flat = {key: value for key, value in made.items() if not isinstance(value, dict)}
+            versions = made.get("versions")
+            text = _text(flat | (versions if isinstance(versions, dict) else {}))
+            out.setdefault(text, []).append(name)
+    return out
 
 
 def _split_row(name: str, split: dict[str, Any]) -> list[str]:

@@ -5,6 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    import torch
 
 
 def first() -> bool:
@@ -28,3 +34,23 @@ def shared() -> Iterator[None]:
             nowhere = quiet.enter_context(open(os.devnull, "w", encoding="utf-8"))
             quiet.enter_context(contextlib.redirect_stdout(nowhere))
         yield
+
+
+def place(rank: int | None, world_size: int | None) -> tuple[int, int]:
+    """Which of how many processes this is: as asked, or as torchrun says."""
+    if (rank is None) != (world_size is None):
+        raise click.UsageError("--rank and --world-size go together")
+    if rank is None or world_size is None:
+        return int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+    if rank >= world_size:
+        raise click.UsageError(f"--rank {rank} of --world-size {world_size}: expected 0..{world_size - 1}")
+    return rank, world_size
+
+
+def own_device(device: torch.device) -> torch.device:
+    """The device asked for; of several CUDA devices the one torchrun means for this process."""
+    import torch
+
+    if device.type == "cuda" and "LOCAL_RANK" in os.environ:
+        return torch.device("cuda", int(os.environ["LOCAL_RANK"]) % torch.cuda.device_count())
+    return device

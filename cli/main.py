@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import signal
-import sys
 import traceback
 from types import FrameType
 from typing import Any
 
 import click
 
+from .convert import convert
 from .demo import demo
 from .evaluate import evaluate
 from .export import export
@@ -18,12 +18,22 @@ from .fit import fit
 from .info import info
 from .train import train
 from .tune import tune
+from .verify import verify
 
 REFUSED, INTERRUPTED, TERMINATED = 1, 130, 143
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, which a scheduler sends where a person presses Ctrl-C."""
+
+
 class Program(click.Group):
     """A group that turns a refusal into one line on stderr and exit code 1, an interruption into 130 or 143."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Keep the words of the command, so that an interruption can say how to go on."""
+        ctx.meta["rebalance.words"] = list(args)
+        return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; ValueError, OSError and ImportError are refusals; anything else is a bug."""
@@ -38,12 +48,10 @@ class Program(click.Group):
             message = " ".join(str(error).split()) or type(error).__name__
             click.echo(f"rebalance: {message}", err=True)
             ctx.exit(REFUSED)
-        except KeyboardInterrupt:
-            click.echo(
-                "\nrebalance: interrupted; run the same command again (extract goes on with the missing files)",
-                err=True,
-            )
-            ctx.exit(INTERRUPTED)
+        except KeyboardInterrupt as stop:
+            advice = " ".join(getattr(stop, "__notes__", ["run the same command again"]))
+            click.echo(f"\nrebalance: interrupted; {advice}", err=True)
+            ctx.exit(TERMINATED if isinstance(stop, Terminated) else INTERRUPTED)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """The commands in the order in which they are used, not of the alphabet."""
@@ -51,7 +59,7 @@ class Program(click.Group):
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:
-    sys.exit(TERMINATED)
+    raise Terminated
 
 
 @click.group(
@@ -68,7 +76,7 @@ def cli() -> None:
     """
 
 
-for command in (demo, train, extract, info, fit, tune, evaluate, export):
+for command in (demo, train, extract, info, verify, convert, fit, tune, evaluate, export):
     cli.add_command(command)
 
 

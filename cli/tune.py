@@ -41,10 +41,11 @@ def run(
     from .caches import cached_head, counts_keyword, provenance
 
     grids = _grids(method, hyperparameters, grid)
-    opened = FeatureCache(cache)
     fitted_on = METHODS[method].on
+    opened = FeatureCache(cache)
     judging = _judging(opened, on, fitted_on if folds else None, allow_seen)
     rows = opened[fitted_on] if fitted_on else judging
+    opened.verify({judging.name, rows.name})
     tuned = library_tune(
         method,
         cached_head(opened, common.device),

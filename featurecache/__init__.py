@@ -5,7 +5,8 @@ from __future__ import annotations
 from featurecache.arrays import write
 from featurecache.classifier import find_classifier
 from featurecache.extract import extract
-from featurecache.reader import FeatureCache, Split
+from featurecache.reader import FeatureCache
 from featurecache.replacement import replace_classifier
+from featurecache.split import Split
 
 __all__ = ["FeatureCache", "Split", "extract", "find_classifier", "replace_classifier", "write"]

@@ -1,12 +1,11 @@
-"""A cache from arrays that somebody else computed."""
+"""A cache from features that somebody else computed: from arrays, or from an iterator of blocks."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from contextlib import suppress
-from dataclasses import dataclass, replace
-from itertools import pairwise
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,12 +14,14 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from featurecache import layout
+from featurecache import disk, layout
+from featurecache.agreement import agree
 from featurecache.plan import CachePlan, SplitPlan, missing_shards, read_plan
-from featurecache.storage import check_dtype, check_labels, data_digest, encode_ids, head_digest, to_storage
-from featurecache.writer import ShardWriter, start_cache
-
-ARRAY_BLOCK = 4096  # rows that are converted at a time
+from featurecache.shards.lock import waiting
+from featurecache.spool import Spool
+from featurecache.storage import check_dtype, head_digest
+from featurecache.table import Table, check_views, table
+from featurecache.writer import PATIENCE
 
 
 class HasWeightAndBias(Protocol):
@@ -36,8 +37,8 @@ class HasWeightAndBias(Protocol):
 def write(
     path: str | os.PathLike[str],
     split: str,
-    features: Tensor | ArrayLike,
-    labels: Tensor | ArrayLike,
+    features: Tensor | ArrayLike | Iterator[Mapping[str, Any]],
+    labels: Tensor | ArrayLike | None = None,
     *,
     logits: Tensor | ArrayLike | None = None,
     head: HasWeightAndBias | tuple[Tensor, Tensor] | None = None,
@@ -45,92 +46,74 @@ def write(
     class_names: Sequence[str] | None = None,
     dtype: str = "float16",
     seen: bool | None = None,
+    views: int = 1,
 ) -> None:
-    """Add one split to a cache from arrays; the cache is made if it is not there.
+    """Add one split to a cache; the cache is made if it is not there.
 
     path: the folder. split: its name, such as train; one that the cache already has is refused.
-    features: (N, D). labels: (N,) integers, -1 = unlabelled. logits: (N, K), or None to store none.
+    features: (N, D); or an iterator of blocks, mappings with features (n, D), labels (n,) and, in all of them or in
+    none, logits (n, K) and sample_id (n names), which never lie in memory together.
+    labels: (N,) integers, -1 = unlabelled. logits: (N, K), or None to store none.
     head: the classifier the features belong to, (weight (K, D), bias (K,)) or anything with these two.
     sample_ids: N names; by default the row numbers. class_names: K names.
     dtype: of the stored features, float16 or float32.
     seen: whether the backbone was trained on these rows; by default so for the split called train.
-    ValueError when shapes do not fit, a number is not finite or does not fit the dtype, or the cache that is there
-    was made with another head, width or dtype.
+    views: of every image, one whole view after the other: row r is of image r mod (N / views).
+    Nothing of the split is there before all of it is. ValueError when shapes do not fit, a number is not finite or
+    does not fit the dtype, or the cache that is there was made with another head, width or dtype; BeingWritten, which
+    is one, when another process writes this split.
     """
     cache = Path(path)
-    rows, target = _array(features), check_labels(_array(labels))
-    scores = None if logits is None else _array(logits)
-    _check_shapes(rows, target, scores)
-    pair = _head_pair(head, rows.shape[1])
-    classes = _num_classes(target, scores, pair, class_names)
+    layout.check_split_name(split)
+    with ExitStack() as stack:
+        if isinstance(features, Iterator):
+            if labels is not None or logits is not None or sample_ids is not None:
+                raise ValueError("labels, logits and sample_ids come in the blocks where features is an iterator")
+            spool = stack.enter_context(Spool(cache, check_dtype(dtype)))
+            spool.fill(features)
+            check_views(len(spool.labels), views)
+            rows = Table(spool.features, spool.labels, spool.logits, spool.ids(views), dtype, views)
+        else:
+            rows = table(features, labels, logits, sample_ids, check_dtype(dtype), views)
+        _write(cache, split, rows, _head_pair(head, rows.features.shape[1]), class_names, seen)
+
+
+def _write(
+    cache: Path,
+    split: str,
+    rows: Table,
+    pair: tuple[Tensor, Tensor] | None,
+    class_names: Sequence[str] | None,
+    seen: bool | None,
+) -> None:
     specification = {
         "source": "arrays",
-        "features": {"dtype": check_dtype(dtype), "width": int(rows.shape[1])},
-        "logits": "none" if scores is None else "float32",
+        "features": {"dtype": rows.dtype, "width": int(rows.features.shape[1])},
+        "logits": "none" if rows.logits is None else "float32",
         "head": None if pair is None else head_digest(*pair),
     }
     names = None if class_names is None else tuple(class_names)
-    plan = _join(cache, CachePlan(specification, classes, names), split)
-    ids = encode_ids([str(i) for i in range(len(rows))] if sample_ids is None else sample_ids)
-    if len(ids) != len(rows):
-        raise ValueError(f"{len(ids)} sample ids for {len(rows)} rows; expected one a row")
-    table = _Table(rows, target, scores, ids, dtype)
-    split_plan = SplitPlan.of(
-        len(rows),
-        row_bytes=sum(column.nbytes for column in table.columns(1).values()),
-        batch_size=ARRAY_BLOCK,
-        seen=(split == "train") if seen is None else seen,
-        data=data_digest([name.decode(errors="replace") for name in ids.tolist()], target),
-    )
-    plan = plan.with_split(split, split_plan)
-    start_cache(cache, pair)
-    table.fill(cache, plan, split)
-    plan.save(cache)
+    classes = _num_classes(rows.labels, rows.logits, pair, class_names)
+    entry = rows.plan((split == "train") if seen is None else seen)
+    disk.make_folder(cache)
+    with waiting(cache / split, PATIENCE):  # all of the split: whoever fails takes back every file of it
+        made = _join(cache, CachePlan(specification, classes, names), split).with_split(split, entry)
+        with _complete_or_nothing(cache, split, entry):
+            rows.fill(cache, made, split)
+            agree(cache, made, pair)
 
 
-@dataclass(frozen=True)
-class _Table:
-    """The rows to write: features (N, D), labels (N,), logits (N, K) or None, ids (N,)."""
-
-    features: NDArray[Any]
-    labels: NDArray[np.int64]
-    logits: NDArray[Any] | None
-    ids: NDArray[np.bytes_]
-    dtype: str
-
-    def columns(self, rows: int) -> dict[str, layout.Column]:
-        """The columns of a shard of so many rows."""
-        classes = None if self.logits is None else self.logits.shape[1]
-        id_bytes = self.ids.dtype.itemsize
-        return layout.columns(rows, self.features.shape[1], dtype=self.dtype, classes=classes, id_bytes=id_bytes)
-
-    def fill(self, cache: Path, plan: CachePlan, split: str) -> None:
-        """Write all shards of the split, or none: a refusal in a later one takes the earlier ones back."""
-        made: list[Path] = []
-        try:
-            for shard, (start, stop) in enumerate(pairwise(plan.splits[split].bounds)):
-                with ShardWriter(cache, plan, split, shard, self.columns(stop - start)) as writer:
-                    for low in range(start, stop, ARRAY_BLOCK):
-                        writer.append(self._block(slice(low, min(low + ARRAY_BLOCK, stop))))
-                made.append(layout.shard_path(cache, split, shard))
-        except BaseException:
-            for file in made:
-                file.unlink()
-            with suppress(OSError):  # not empty: somebody else's files
-                (cache / split).rmdir()
-            raise
-
-    def _block(self, rows: slice) -> dict[str, NDArray[Any]]:
-        block = {
-            "features": to_storage(self.features[rows], self.dtype, self.ids[rows]),
-            "labels": self.labels[rows],
-            "index": np.arange(rows.start, rows.stop),
-            "sample_id": self.ids[rows],
-            "status": np.zeros(rows.stop - rows.start, dtype=np.uint8),
-        }
-        if self.logits is not None:
-            block["logits"] = to_storage(self.logits[rows], "float32", self.ids[rows], what="logits")
-        return block
+@contextmanager
+def _complete_or_nothing(cache: Path, split: str, entry: SplitPlan) -> Iterator[None]:
+    """A refusal in a later file takes the earlier ones back."""
+    try:
+        yield
+    except BaseException:
+        with suppress(OSError):  # the refusal is what counts
+            for shard in range(entry.shards):
+                disk.remove(layout.shard_path(cache, split, shard))
+            disk.remove_folder(cache / split)
+        raise
 
 
 def _join(cache: Path, wanted: CachePlan, split: str) -> CachePlan:
@@ -186,19 +169,6 @@ def _num_classes(
     return classes
 
 
-def _check_shapes(features: NDArray[Any], labels: NDArray[np.int64], logits: NDArray[Any] | None) -> None:
-    if features.ndim != 2 or features.dtype.kind != "f":
-        raise ValueError(f"features are {features.dtype} of shape {features.shape}; expected floats (N, D)")
-    if not 0 < features.shape[1] <= layout.MAX_WIDTH:
-        raise ValueError(f"features have shape {features.shape}; expected 1 to {layout.MAX_WIDTH} columns")
-    if len(labels) != len(features):
-        raise ValueError(f"{len(labels)} labels for {len(features)} rows of features; expected one a row")
-    if logits is None:
-        return
-    if logits.ndim != 2 or len(logits) != len(features) or not logits.shape[1] or logits.dtype.kind not in "fiu":
-        raise ValueError(f"logits are {logits.dtype} of shape {logits.shape}; expected numbers ({len(features)}, K)")
-
-
 def _head_pair(head: HasWeightAndBias | tuple[Tensor, Tensor] | None, width: int) -> tuple[Tensor, Tensor] | None:
     if head is None:
         return None
@@ -213,11 +183,3 @@ def _head_pair(head: HasWeightAndBias | tuple[Tensor, Tensor] | None, width: int
     if not bool(torch.isfinite(weight).all() and torch.isfinite(bias).all()):
         raise ValueError("the head holds NaN or infinity; expected finite numbers")
     return weight, bias
-
-
-def _array(values: Tensor | ArrayLike) -> NDArray[Any]:
-    if isinstance(values, Tensor):
-        values = values.detach().cpu()
-        values = values.float() if values.dtype == torch.bfloat16 else values
-        return np.asarray(values.numpy())
-    return np.asarray(values)

@@ -11,17 +11,24 @@ import json
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
 UNSUPPORTED = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 PART = ".part"  # the ending of temporary names: a file called so is never read
 
+# What changes the disk: the calls that a test may fail, tear or stop at.
 
-def part_name(path: Path) -> Path:
-    """The temporary name of a file that is being written."""
-    return path.with_name(path.name + PART)
+
+def create(path: Path) -> int:
+    """A new empty file, open for reading and writing; what was there is gone."""
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0), 0o666)
+
+
+def create_or_keep(path: Path) -> int:
+    """A file, open for reading and writing; it is made where it is not there, else what is in it stays."""
+    return os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
 
 
 def allocate(file: int, size: int) -> None:
@@ -35,6 +42,11 @@ def allocate(file: int, size: int) -> None:
         os.ftruncate(file, size)
 
 
+def truncate(file: int, size: int) -> None:
+    """Cut the open file to `size` bytes."""
+    os.ftruncate(file, size)
+
+
 def write_at(file: int, data: memoryview | bytes, offset: int) -> None:
     """Write all of `data` at `offset`; one call may write less than asked."""
     view = memoryview(data).cast("B")
@@ -43,20 +55,79 @@ def write_at(file: int, data: memoryview | bytes, offset: int) -> None:
         view, offset = view[written:], offset + written
 
 
-def publish(part: Path, final: Path) -> None:
-    """Give a whole file its final name, durably."""
-    flush(part)
-    os.replace(part, final)
-    flush(final.parent)
+def sync(file: int) -> None:
+    """Wait until the open file's data are on the disk."""
+    getattr(os, "fdatasync", os.fsync)(file)
 
 
-def flush(path: Path) -> None:
-    """Wait until a file's data, or a folder's names, are on the disk."""
+def sync_folder(path: Path) -> None:
+    """Wait until a folder's names are on the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
+    except OSError as error:
+        if error.errno not in UNSUPPORTED:  # some network disks keep no folder to flush
+            raise
     finally:
         os.close(handle)
+
+
+def rename(old: Path, new: Path) -> None:
+    """Give a file another name in its folder; a file of that name is replaced."""
+    os.replace(old, new)
+
+
+def remove(path: Path) -> None:
+    """Remove a file, if it is there."""
+    path.unlink(missing_ok=True)
+
+
+def add_folder(path: Path) -> None:
+    """Make a folder in one that is there; one of that name is left alone."""
+    path.mkdir(exist_ok=True)
+
+
+def remove_folder(path: Path) -> None:
+    """Remove a folder, if it is there and empty."""
+    try:
+        path.rmdir()
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+
+
+# What is made of them, and what only reads.
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it, durably; one that is there is left alone."""
+    there = path.is_dir()
+    if not there:
+        make_folder(path.parent)
+        add_folder(path)
+    try:
+        sync_folder(path.parent)  # also where it is there: its maker may have been stopped before this
+    except PermissionError:
+        if not there:
+            raise
+
+
+def part_name(path: Path) -> Path:
+    """The temporary name of a file that is being written."""
+    return path.with_name(path.name + PART)
+
+
+def publish(part: Path, final: Path) -> None:
+    """Give a whole file its final name, durably."""
+    handle = os.open(part, os.O_RDONLY)
+    try:
+        sync(handle)
+    finally:
+        os.close(handle)
+    rename(part, final)
+    sync_folder(final.parent)
 
 
 @contextmanager
@@ -66,14 +137,31 @@ def replacing(final: Path) -> Iterator[Path]:
     try:
         yield part
         publish(part, final)
-    finally:
-        part.unlink(missing_ok=True)
+    except BaseException:
+        with suppress(OSError):
+            remove(part)
+        raise
+
+
+def name_file(error: BaseException, path: Path) -> None:
+    """Let an error of an open file say which one it is about; the system does not."""
+    if isinstance(error, OSError) and error.errno is not None and error.filename is None:
+        error.filename = str(path)
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a small file, whole or not at all."""
+    with replacing(path) as part:
+        handle = create(part)
+        try:
+            write_at(handle, data, 0)
+        finally:
+            os.close(handle)
 
 
 def write_json(path: Path, value: Any) -> None:
     """Write plain JSON, whole or not at all."""
-    with replacing(path) as part:
-        part.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_bytes(path, (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())
 
 
 def open_regular(path: Path | str) -> BinaryIO:
@@ -90,11 +178,31 @@ def open_regular(path: Path | str) -> BinaryIO:
     return file
 
 
-def read_head(path: Path, size: int) -> bytes:
-    """The first `size` bytes of a regular file (fewer if it is shorter); OSError for anything else."""
+def opened(path: Path) -> BinaryIO:
+    """A regular file opened for reading; OSError for anything else."""
     try:
-        file = open_regular(path)
+        return open_regular(path)
     except ValueError as error:
         raise OSError(f"{path}: not a regular file") from error
-    with file:
-        return file.read(size)
+
+
+def size_of(file: BinaryIO) -> int:
+    """Bytes of an open file."""
+    return os.fstat(file.fileno()).st_size
+
+
+def read_head(path: Path, size: int) -> bytes:
+    """The first `size` bytes of a regular file (fewer if it is shorter); OSError for anything else."""
+    with opened(path) as file:
+        return file.read(min(size, size_of(file)))  # room is made for all that is asked for
+
+
+def read_at(file: int, buffer: memoryview, offset: int) -> int:
+    """Fill the buffer from `offset`; how many bytes there were."""
+    done = 0
+    while done < len(buffer):
+        count = os.preadv(file, [buffer[done:]], offset + done)
+        if not count:
+            break
+        done += count
+    return done

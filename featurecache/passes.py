@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -10,22 +10,30 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset, Subset
+from torch.utils.data import DataLoader, Dataset
 
 from featurecache import layout
+from featurecache.agreement import check_agreed
 from featurecache.classifier import capture
 from featurecache.described import ids_of
-from featurecache.plan import CachePlan, missing_shards
+from featurecache.plan import CachePlan
 from featurecache.proof import logits_of
 from featurecache.storage import check_labels, to_storage
+from featurecache.surroundings import SeededRows, own_randomness, same_threads
 from featurecache.writer import ShardWriter
 
 Progress: TypeAlias = Callable[[str, int, int], None]
 """Called with the split, the rows done and the rows in all."""
 
+Block: TypeAlias = dict[str, NDArray[Any]]
+
 
 class SplitPass:
-    """The pass over one split."""
+    """The pass over one split.
+
+    model: in eval mode, on the device. layer: its classifier's name. plan: of the cache. name: of the split.
+    data: its rows. device, workers: where the model runs, how many processes load.
+    """
 
     def __init__(
         self,
@@ -36,59 +44,59 @@ class SplitPass:
         data: Dataset[Any],
         device: torch.device,
         workers: int,
-        progress: Progress | None,
     ) -> None:
+        self.name, self.split = name, plan.splits[name]
         self._model, self._layer, self._device, self._workers = model, layer, device, workers
-        self._plan, self._name, self._data, self._progress = plan, name, data, progress
-        self._split = plan.splits[name]
-        self._ids = ids_of(data, self._split.rows)
+        self._plan = plan
+        self._data = SeededRows(data, int((self.split.made_with or {}).get("seed", 0)))
+        self._ids = ids_of(data, self.split.rows)
         self._dtype = plan.specification["features"]["dtype"]
         self._logits = plan.specification["logits"] != "none"
 
-    def fill(self, cache: Path) -> int:
-        """Write the files of the split that are missing; the number of rows written."""
-        written = 0
-        for shard in missing_shards(cache, self._name, self._split):
-            start, stop = self._split.bounds[shard], self._split.bounds[shard + 1]
-            columns = layout.columns(
-                stop - start,
-                self._plan.specification["features"]["width"],
-                dtype=self._dtype,
-                classes=self._plan.classes if self._logits else None,
-                id_bytes=self._ids.dtype.itemsize,
-            )
-            with ShardWriter(cache, self._plan, self._name, shard, columns) as writer:
-                done = 0
-                for block in self._blocks(start, stop):
-                    writer.append(block)
-                    done += len(block["labels"])
-                    written += len(block["labels"])
-                    if self._progress:
-                        self._progress(self._name, start + done, self._split.rows)
-        return written
+    def writer(self, cache: Path, shard: int) -> ShardWriter:
+        """The writer of a shard, at its full size on the disk."""
+        columns = layout.columns(
+            self.split.bounds[shard + 1] - self.split.bounds[shard],
+            self._plan.specification["features"]["width"],
+            dtype=self._dtype,
+            classes=self._plan.classes if self._logits else None,
+            id_bytes=self._ids.dtype.itemsize,
+            block=self.split.batch_size,
+        )
+        return ShardWriter(cache, self._plan, self.name, shard, columns)
 
-    def _blocks(self, start: int, stop: int) -> Iterator[dict[str, NDArray[Any]]]:
+    def check_agreed(self, cache: Path) -> None:
+        """ValueError when another process has planned the split anew; to be asked with its files locked."""
+        check_agreed(cache, self._plan, self.name)
+
+    def rows_of(self, shard: int, block: int) -> int:
+        """How many rows a block of a shard has."""
+        start, stop = self.split.bounds[shard : shard + 2]
+        return min(self.split.batch_size, stop - start - block * self.split.batch_size)
+
+    def blocks(self, shard: int, wanted: Sequence[int]) -> Generator[tuple[int, Block], None, None]:
+        """The wanted blocks of a shard, each one batch, with their numbers."""
+        start, size = self.split.bounds[shard], self.split.batch_size
+        firsts = [start + block * size for block in wanted]
+        batches = [range(low, low + self.rows_of(shard, block)) for low, block in zip(firsts, wanted, strict=True)]
         loader = DataLoader(
-            Subset(self._data, range(start, stop)),
-            batch_size=self._split.batch_size,
+            self._data,
+            batch_sampler=batches,  # type: ignore[arg-type]  # any re-iterable of rows
             num_workers=self._workers,
             pin_memory=self._device.type == "cuda",
         )
-        low = start
-        with capture(self._model, self._layer) as captured:
-            for inputs, labels in loader:
+        with own_randomness(), same_threads(self.split.made_with), capture(self._model, self._layer) as captured:
+            for block, rows, (inputs, labels) in zip(wanted, batches, loader, strict=True):
                 with torch.inference_mode():  # not around the yield: it would hold for whoever is given the block
                     output = logits_of(self._model(inputs.to(self._device, non_blocking=True)))
-                rows = slice(low, low + len(inputs))
-                yield self._block(captured.features, output, labels, rows)
-                low = rows.stop
+                yield block, self._block(captured.features, output, labels, rows)
 
-    def _block(self, features: Tensor, logits: Tensor, labels: Tensor, rows: slice) -> dict[str, NDArray[Any]]:
-        ids = self._ids[rows]
+    def _block(self, features: Tensor, logits: Tensor, labels: Tensor, rows: range) -> Block:
+        ids = self._ids[rows.start : rows.stop]
         known = check_labels(labels.numpy())
         if int(known.max()) >= self._plan.classes:
             raise ValueError(
-                f"{self._name}: label {int(known.max())} is out of range: the model has {self._plan.classes} outputs"
+                f"{self.name}: label {int(known.max())} is out of range: the model has {self._plan.classes} outputs"
             )
         block = {
             "features": to_storage(features.float().cpu().numpy(), self._dtype, ids),

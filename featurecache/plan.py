@@ -10,7 +10,7 @@ from typing import Any
 
 from featurecache import disk, layout
 
-MAX_DOCUMENT = 2**26
+MAX_DOCUMENT, MAX_SHARDS = 2**26, 10**5  # bytes; files, each of which is looked for
 SHARD_BYTES = 4 * 2**30  # rows of a shard, so that most people see one file a split
 
 
@@ -20,7 +20,8 @@ class SplitPlan:
 
     rows: N. batch_size: rows of an extraction batch; shard bounds are multiples of it. bounds: (shards + 1,)
     ascending from 0 to N. seen: whether the backbone was trained on these rows; None where that is not known.
-    data: digest of the ids and labels, None where they are not known beforehand.
+    data: digest of the ids and labels, None where they are not known beforehand. views: of every image, k.
+    made_with: device, threads, seed and versions, which the last bits depend on; None where nobody knows.
     """
 
     rows: int
@@ -28,14 +29,26 @@ class SplitPlan:
     bounds: tuple[int, ...]
     seen: bool | None
     data: str | None = None
+    views: int = 1
+    made_with: dict[str, Any] | None = None
 
-    @classmethod
-    def of(cls, rows: int, *, row_bytes: int, batch_size: int, seen: bool | None, data: str | None = None) -> SplitPlan:
-        """Bounds that keep every shard within about 4 GiB. ValueError for a split without rows."""
-        if rows < 1:
-            raise ValueError("a split without rows cannot be cached; expected at least one")
-        step = max(1, SHARD_BYTES // (row_bytes * batch_size)) * batch_size
-        return cls(rows, batch_size, (*range(0, rows, step), rows), seen, data)
+    @property
+    def shards(self) -> int:
+        """How many files there are."""
+        return len(self.bounds) - 1
+
+
+def even_bounds(rows: int, *, row_bytes: int, batch_size: int, world_size: int = 1) -> tuple[int, ...]:
+    """Bounds of shards of about 4 GiB at most, as many for every one of `world_size` processes.
+
+    rows: N. row_bytes: of one row. batch_size: rows that are never divided. ValueError for a split without rows.
+    """
+    if rows < 1:
+        raise ValueError("a split without rows cannot be cached; expected at least one")
+    batches = -(-rows // batch_size)
+    by_size = -(-rows * row_bytes // SHARD_BYTES)
+    shards = min(batches, -(-by_size // world_size) * world_size)
+    return (*(i * batches // shards * batch_size for i in range(shards)), rows)
 
 
 @dataclass(frozen=True)
@@ -51,6 +64,18 @@ class CachePlan:
     def hash(self) -> str:
         """SHA-256 of the specification."""
         return layout.specification_hash(self.specification)
+
+    @property
+    def is_open_ended(self) -> bool:
+        """Whether K is only the largest label met so far, for no head, logits or names say it."""
+        said = self.specification.get("head") is not None or self.specification.get("logits") != "none"
+        return not said and self.class_names is None
+
+    def with_classes_of(self, other: CachePlan) -> CachePlan:
+        """The same plan with at least as many classes as the other, where K is only the largest label met so far."""
+        if not (self.is_open_ended and other.is_open_ended):
+            return self
+        return replace(self, classes=max(self.classes, other.classes))
 
     def with_split(self, name: str, split: SplitPlan) -> CachePlan:
         """The same plan with one more split."""
@@ -69,10 +94,12 @@ class CachePlan:
             "splits": {
                 name: {
                     "rows": split.rows,
+                    "views": split.views,
                     "batch_size": split.batch_size,
                     "bounds": list(split.bounds),
                     "seen": split.seen,
                     "data": split.data,
+                    "made_with": split.made_with,
                 }
                 for name, split in splits.items()
             },
@@ -95,7 +122,7 @@ class CachePlan:
                 key, one, two = f"{key} {place}", repr(one[place]), repr(two[place])
             raise ValueError(
                 f"{cache}: a cache of another extraction: its {key} is {_short(one)}, "
-                f"asked for was {_short(two)}; use another folder for the new one"
+                f"asked for was {_short(two)}; use another folder for the new one, or delete this one"
             )
 
 
@@ -106,9 +133,10 @@ def read_plan(cache: Path) -> CachePlan:
             f"{layout.shown(cache)}: no such cache; make it with `rebalance extract` or featurecache.write"
         )
     file = cache / layout.CACHE_FILE
-    if not cache.is_dir() or not file.exists():
+    if not cache.is_dir() or not file.is_file():  # a pipe would be waited for
         what = "a folder without cache.json" if cache.is_dir() else "a file"
-        raise ValueError(f"{cache}: not a feature cache but {what}; expected the folder `rebalance extract` made")
+        raise ValueError(f"{cache}: not a feature cache but {what}; expected the folder `rebalance extract` made "
+            "(where cache.json alone was lost, `rebalance info --rebuild` makes it again)")
     text = disk.read_head(file, MAX_DOCUMENT)
     document = layout.parse_json(text, file)
     layout.check_format(document, layout.CACHE_FORMAT, file)
@@ -122,19 +150,17 @@ def parse_plan(document: dict[str, Any], file: Path) -> CachePlan:
     if not isinstance(specification, dict) or document.get("hash") != layout.specification_hash(specification):
         raise ValueError(f"{file}: the specification and its hash do not fit: the file was edited or is damaged")
     if type(classes) is not int or not 0 < classes <= layout.MAX_CLASSES:
-        raise ValueError(f"{file}: classes is {str(classes)[:40]}; expected 1..{layout.MAX_CLASSES}")
+        raise ValueError(f"{file}: classes is {str(classes)[:40]!r}; expected 1..{layout.MAX_CLASSES}")
     if names is not None and not (
         isinstance(names, list) and len(names) == classes and all(isinstance(name, str) for name in names)
     ):
         raise ValueError(f"{file}: class_names; expected null or a list of {classes} names")
     if not isinstance(splits, dict):
         raise ValueError(f"{file}: splits; expected an object, one entry a split")
-    return CachePlan(
-        specification,
-        classes,
-        None if names is None else tuple(names),
-        {name: _parse_split(name, entry, file) for name, entry in splits.items()},
-    )
+    plans = {name: _parse_split(name, entry, file) for name, entry in splits.items()}
+    if (files := sum(plan.shards for plan in plans.values())) > MAX_SHARDS:
+        raise ValueError(f"{file}: {files} files; expected at most {MAX_SHARDS}")
+    return CachePlan(specification, classes, None if names is None else tuple(names), plans)
 
 
 def _parse_split(name: str, entry: Any, file: Path) -> SplitPlan:
@@ -143,10 +169,12 @@ def _parse_split(name: str, entry: Any, file: Path) -> SplitPlan:
     except ValueError as error:
         raise ValueError(f"{file}: {error}") from None
     entry = entry if isinstance(entry, dict) else {}
-    rows, batch, bounds = entry.get("rows"), entry.get("batch_size"), entry.get("bounds")
-    numbers = [rows, batch, *(bounds if isinstance(bounds, list) else [None])]
-    if not all(type(number) is int and 0 <= number <= layout.MAX_ROWS for number in numbers) or not batch:
-        raise ValueError(f"{file}: split {name!r}: rows, batch_size and bounds; expected integers")
+    rows, batch, bounds, views = (entry.get(key) for key in ("rows", "batch_size", "bounds", "views"))
+    numbers = [rows, batch, views, *(bounds if isinstance(bounds, list) else [None])]
+    if not all(type(number) is int and 0 <= number <= layout.MAX_ROWS for number in numbers) or not (batch and views):
+        raise ValueError(f"{file}: split {name!r}: rows, batch_size, views and bounds; expected integers")
+    if rows % views:
+        raise ValueError(f"{file}: split {name!r}: {rows} rows; expected a multiple of its {views} views")
     if rows < 1 or len(bounds) < 2 or bounds[0] != 0 or bounds[-1] != rows or any(a >= b for a, b in pairwise(bounds)):
         raise ValueError(f"{file}: split {name!r}: bounds; expected numbers ascending from 0 to {rows}")
     seen, data = entry.get("seen"), entry.get("data")
@@ -154,12 +182,15 @@ def _parse_split(name: str, entry: Any, file: Path) -> SplitPlan:
         raise ValueError(f"{file}: split {name!r}: seen; expected true, false or null")
     if not (data is None or isinstance(data, str)):
         raise ValueError(f"{file}: split {name!r}: data; expected a digest or null")
-    return SplitPlan(rows, batch, tuple(bounds), seen, data)
+    made_with = entry.get("made_with")
+    if not (made_with is None or isinstance(made_with, dict)):
+        raise ValueError(f"{file}: split {name!r}: made_with; expected an object or null")
+    return SplitPlan(rows, batch, tuple(bounds), seen, data, views, made_with)
 
 
 def missing_shards(cache: Path, name: str, split: SplitPlan) -> Sequence[int]:
     """The shards of a split that are still to be made."""
-    return [i for i in range(len(split.bounds) - 1) if not layout.shard_path(cache, name, i).exists()]
+    return [i for i in range(split.shards) if not layout.shard_path(cache, name, i).exists()]
 
 
 def _flat(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:

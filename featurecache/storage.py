@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -51,9 +51,12 @@ def check_labels(labels: NDArray[Any]) -> NDArray[np.int64]:
 
 
 def encode_ids(names: Sequence[str]) -> NDArray[np.bytes_]:
-    """Sample ids as fixed-width UTF-8 (N,); ValueError for one that is too long or ends in a zero byte."""
+    """Sample ids as fixed-width UTF-8 (N,); ValueError for one that is no text, too long, or holds a zero byte."""
     try:
-        encoded = [name.encode("utf-8", errors="surrogateescape") for name in names]
+        encoded = [str.encode(name, "utf-8", errors="surrogateescape") for name in names]
+    except TypeError as error:
+        odd = next((name for name in names if not isinstance(name, str)), None)
+        raise ValueError(f"sample ids hold {repr(odd)[:80]}; expected a text for every row") from error
     except UnicodeEncodeError as error:
         raise ValueError(f"sample id {str(error.object)[:80]!r}: expected text that UTF-8 can hold") from error
     for name in encoded:
@@ -70,8 +73,52 @@ def head_digest(weight: Tensor, bias: Tensor) -> str:
     return digest.hexdigest()
 
 
-def data_digest(ids: Sequence[str], labels: NDArray[np.int64]) -> str:
-    """SHA-256 over sample ids and labels in their order: which data a split was made from."""
-    digest = hashlib.sha256(json.dumps(list(ids), ensure_ascii=True).encode())
+def data_digest(ids: Iterable[NDArray[np.bytes_]], labels: NDArray[np.int64]) -> str:
+    """SHA-256 over sample ids, in parts of any length, and labels in their order: which data a split was made from."""
+    digest = hashlib.sha256()
+    for part in ids:
+        digest.update(b"".join(name + b"\0" for name in part.tolist()))  # no id holds a zero byte
     digest.update(labels.astype("<i8").tobytes())
     return digest.hexdigest()
+
+
+class IdColumn(Protocol):
+    """Ids (N,) as fixed-width UTF-8, given slice by slice."""
+
+    @property
+    def dtype(self) -> np.dtype[Any]: ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, rows: slice, /) -> NDArray[np.bytes_]: ...
+
+
+class NumberedIds:
+    """The numbers of the images as ids, made when they are asked for.
+
+    rows: N. views: of every image.
+    """
+
+    def __init__(self, rows: int, views: int = 1) -> None:
+        self._rows, self._images = rows, max(1, rows // views)
+        self.dtype: np.dtype[Any] = np.dtype(f"S{len(str(self._images - 1))}")
+
+    def __len__(self) -> int:
+        return self._rows
+
+    def __getitem__(self, rows: slice, /) -> NDArray[np.bytes_]:
+        return (np.arange(*rows.indices(self._rows)) % self._images).astype(self.dtype)
+
+
+def as_bytes(values: NDArray[Any]) -> memoryview:
+    """The bytes of a contiguous array, not copied."""
+    return memoryview(values.reshape(-1).view(np.uint8))  # type: ignore[arg-type]
+
+
+def as_array(values: Any) -> NDArray[Any]:
+    """A tensor or anything array-like as an array; bfloat16, which NumPy does not know, as float32."""
+    if isinstance(values, Tensor):
+        values = values.detach().cpu()
+        values = values.float() if values.dtype == torch.bfloat16 else values
+        return np.asarray(values.numpy())
+    return np.asarray(values)

@@ -27,7 +27,7 @@ from featurecache.quoting import shown
 LAYOUTS = ("state_dict", "model")
 PREFIX = "module."  # what DataParallel and DistributedDataParallel put before every name
 
-_DTYPES = {
+DTYPES = {
     *(torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2),
     *(torch.int64, torch.int32, torch.int16, torch.int8, torch.bool),
     *(torch.uint64, torch.uint32, torch.uint16, torch.uint8),
@@ -100,7 +100,7 @@ def _read_safetensors(path: Path) -> dict[str, Any]:
 def _read_pickle(path: Path) -> dict[Any, Any]:
     """The object in a PyTorch file, a dictionary of plain types and tensors."""
     with path.open("rb") as stream:
-        _check_archive(stream)
+        check_archive(stream)
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # about tensor kinds that are refused below
@@ -123,7 +123,7 @@ def _refusal(error: Exception) -> str:
     return f"not a PyTorch checkpoint, or a damaged one ({type(error).__name__}); expected a saved state dict"
 
 
-def _check_archive(stream: BinaryIO) -> None:
+def check_archive(stream: BinaryIO) -> None:
     """Refuse a zip archive that PyTorch would not have written; leaves the stream at its beginning."""
     size = stream.seek(0, os.SEEK_END)
     stream.seek(0)
@@ -184,18 +184,18 @@ def _check_entry(name: object, value: object) -> None:
             f"entry {shown(name)} is a {type(value).__name__[:80]}, expected a tensor: a state dict, "
             f"or one under {' or '.join(map(repr, LAYOUTS))}"
         )
-    if value.layout != torch.strided or value.is_quantized or value.dtype not in _DTYPES:
+    if value.layout != torch.strided or value.is_quantized or value.dtype not in DTYPES:
         kind = "quantized" if value.is_quantized else f"{value.layout} {value.dtype}".replace("torch.", "")
         raise ValueError(f"tensor {shown(name)} is {kind}, expected a dense tensor of floats or integers")
     if value.device.type != "cpu":
         raise ValueError(f"tensor {shown(name)} has no values (device {value.device}), expected stored values")
-    if value.numel() and not _is_held(value):
+    if value.numel() and not is_held(value):
         raise ValueError(f"tensor {shown(name)} {tuple(value.shape)} is larger than the bytes stored for it")
     if value.is_floating_point() and not bool(torch.isfinite(_widened(value)).all()):
         raise ValueError(f"tensor {shown(name)} has values that are not finite")
 
 
-def _is_held(value: Tensor) -> bool:
+def is_held(value: Tensor) -> bool:
     """Whether the storage has a place for every element, and none is claimed from beyond its end."""
     last = value.storage_offset() + sum((n - 1) * step for n, step in zip(value.shape, value.stride(), strict=True))
     return max(value.numel(), last + 1) * value.itemsize <= value.untyped_storage().nbytes()

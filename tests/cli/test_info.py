@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from click.testing import Result
 
 from featurecache import FeatureCache, write
@@ -28,8 +29,9 @@ def row(text: str, first: str) -> list[str]:
 
 def test_splits_classes_and_provenance(project: Any, done: Run) -> None:
     text = done("info", project.cache).stdout
-    assert row(text, "train") == ["train", "47", "47×64", "float16", "47×4", "8.0", "kB", "yes"]
-    assert row(text, "val") == ["val", "16", "16×64", "float16", "16×4", "2.7", "kB", "no"]
+    for name, rows, seen in (("train", "47", "yes"), ("val", "16", "no")):
+        size = f"{(project.cache / name / '00000.h5').stat().st_size / 1000:.1f}"
+        assert row(text, name) == [name, rows, f"{rows}×64", "float16", f"{rows}×4", size, "kB", seen]
     assert [row(text, name) for name in ("cat", "dog", "eel", "fox")] == [
         ["cat", "27", "4", "6"],
         ["dog", "13", "4", "6"],
@@ -39,6 +41,8 @@ def test_splits_classes_and_provenance(project: Any, done: Run) -> None:
     assert f"specification {FeatureCache(project.cache).hash[:16]}\n" in text
     assert row(text, "layer") == ["layer", "classifier"]
     assert row(text, "model") == ["model", "run:joint.pt"]
+    assert row(text, "made")[:4] == ["made", "with", "device", "cpu,"]
+    assert f"torch {torch.__version__}" in text
 
 
 def test_json_is_what_the_cache_describes(project: Any, answer: Answer) -> None:
@@ -80,7 +84,7 @@ def lost(project: Any, tmp_path: Path) -> Path:
 
 def test_an_unfinished_cache_is_shown_and_not_used(lost: Path, done: Run, answer: Answer, refused: Refused) -> None:
     text = done("info", lost).stdout
-    assert "is unfinished: 1 of 1 files missing" in text
+    assert "train is unfinished: 0 of 47 rows are there, 1 of 1 files to finish" in text
     assert row(text, "val")[1] == "16"
     found = answer("info", lost)["splits"]
     assert [found[name]["complete"] for name in ("train", "val", "test")] == [False, True, True]
@@ -92,6 +96,21 @@ def test_heads_that_need_no_training_rows_are_judged_without_them(lost: Path, pr
     result = run("evaluate", lost, project.heads["crt"], "--split", "test")
     assert result.exit_code == 1  # the groups need the training counts, so this says what is missing
     assert "'train' is incomplete" in result.stderr
+
+
+def test_a_lost_description_is_made_again(project: Any, tmp_path: Path, done: Run, refused: Refused) -> None:
+    shutil.copytree(project.cache, tmp_path / "x.cache")
+    file = tmp_path / "x.cache" / "cache.json"
+    before = file.read_bytes()
+    file.unlink()
+    refused("info", tmp_path / "x.cache", holds=("without cache.json", "--rebuild"))
+    result = done("info", tmp_path / "x.cache", "--rebuild")
+    assert "cache.json: made again, with train, val, test" in result.stderr
+    assert file.read_bytes() == before
+    assert done("info", project.cache).stdout == result.stdout
+    refused("info", tmp_path / "nowhere", "--rebuild", holds=("nowhere", "no such folder"))
+    (tmp_path / "empty").mkdir()
+    refused("info", tmp_path / "empty", "--rebuild", holds=("empty", "no shard"))
 
 
 class TestRefused:

@@ -8,11 +8,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import click
+import numpy as np
 import pytest
 import torch
 
+from featurecache import FeatureCache
 from rebalance import load_head
-from rebalance_cli.launch import first, shared
+from rebalance_cli.launch import first, own_device, place, shared
 
 
 def test_one_process_is_the_first_and_shares_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -48,3 +51,47 @@ def test_two_processes_make_the_head_of_one(line: list[str], project: Any, tmp_p
     torch.testing.assert_close(two.weight, one.weight, rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(two.bias, one.bias, rtol=1e-5, atol=1e-5)
     assert two.record["hyperparameters"].keys() == one.record["hyperparameters"].keys()
+
+
+def test_which_process_this_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("RANK", "WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+    assert place(None, None) == (0, 1)
+    monkeypatch.setenv("RANK", "2")
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    assert place(None, None) == (2, 3)
+    assert place(0, 1) == (0, 1)
+    for rank, world_size in ((1, None), (None, 2), (2, 2)):
+        with pytest.raises(click.UsageError):
+            place(rank, world_size)
+
+
+def test_a_process_without_cuda_keeps_its_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert own_device(torch.device("cpu")) == torch.device("cpu")
+
+
+@pytest.mark.cuda
+def test_a_process_takes_the_device_of_its_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device here")
+    monkeypatch.setenv("LOCAL_RANK", str(torch.cuda.device_count()))
+    assert own_device(torch.device("cuda")) == torch.device("cuda", 0)
+
+
+def test_three_processes_extract_what_one_does(project: Any, tmp_path: Path) -> None:
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=3", "-m", "rebalance"]
+    words = ["extract", str(tmp_path / "x.cache"), "--model", f"run:{project.model}", "--batch-size", "4"]
+    for name in ("val", "test"):
+        words += ["--split", f"{name}={project.photos / name}"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([*launch, *words], env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("joint head") >= 1  # whoever finds everything done says how good it is
+    whole, apart = FeatureCache(project.cache), FeatureCache(tmp_path / "x.cache", verify=True)
+    for name in ("val", "test"):
+        assert len(apart[name].shards) == 3
+        assert np.array_equal(apart[name].index, np.arange(len(whole[name])))
+        assert np.array_equal(apart[name].labels, whole[name].labels)
+        # A batch of 4 is summed in another order than one of 64.
+        assert np.allclose(apart[name].features[:], whole[name].features[:], rtol=1e-2, atol=1e-2)

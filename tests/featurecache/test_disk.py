@@ -77,31 +77,106 @@ def test_allocate_reports_a_full_or_broken_disk(number: int, tmp_path: Path, mon
     assert caught.value.errno == number
 
 
-def test_publish_flushes_before_and_after_the_rename(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    done: list[tuple[str, str]] = []
-    rename = os.replace
+@pytest.mark.usefixtures("handles")
+def test_create_gives_an_empty_file(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+    file = disk.create(path)
+    try:
+        assert path.read_bytes() == b""
+        disk.write_at(file, b"new", 1)
+        assert os.pread(file, 9, 0) == b"\0new"
+        disk.truncate(file, 2)
+        assert path.read_bytes() == b"\0n"
+    finally:
+        os.close(file)
 
-    def replace(source: Path, target: Path) -> None:
-        done.append(("rename", target.name))
-        rename(source, target)
 
-    monkeypatch.setattr(disk, "flush", lambda path: done.append(("flush", path.name)))
-    monkeypatch.setattr(os, "replace", replace)
+def test_publish_flushes_before_and_after_the_rename(tmp_path: Path, watched: Any) -> None:
     (tmp_path / "a.part").write_bytes(b"x")
+    done = watched("sync", "rename", "sync_folder")
     disk.publish(tmp_path / "a.part", tmp_path / "a")
-    assert done == [("flush", "a.part"), ("rename", "a"), ("flush", tmp_path.name)]
+    assert done == [("sync", "a.part"), ("rename", "a.part", "a"), ("sync_folder", tmp_path.name)]
 
 
-def test_flush_reaches_the_disk_and_closes_what_it_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    synced: list[os.stat_result] = []
-    monkeypatch.setattr(os, "fsync", lambda handle: synced.append(os.fstat(handle)))
-    before = len(os.listdir("/proc/self/fd")) if Path("/proc/self/fd").exists() else 0
-    (tmp_path / "a").write_bytes(b"x")
-    disk.flush(tmp_path / "a")
-    disk.flush(tmp_path)
-    assert [status.st_ino for status in synced] == [(tmp_path / "a").stat().st_ino, tmp_path.stat().st_ino]
-    if before:
-        assert len(os.listdir("/proc/self/fd")) == before
+@pytest.mark.usefixtures("handles")
+def test_a_flush_reaches_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[int] = []
+    for name in ("fsync", "fdatasync"):
+        monkeypatch.setattr(os, name, lambda handle: synced.append(os.fstat(handle).st_ino), raising=False)
+    file = disk.create(tmp_path / "a")
+    disk.sync(file)
+    os.close(file)
+    disk.sync_folder(tmp_path)
+    assert synced == [(tmp_path / "a").stat().st_ino, tmp_path.stat().st_ino]
+
+
+@pytest.mark.usefixtures("handles")
+@pytest.mark.parametrize(("number", "passes"), [(errno.EINVAL, True), (errno.ENOTSUP, True), (errno.EIO, False)])
+def test_a_network_disk_may_have_no_folder_to_flush(
+    number: int, passes: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", broken)
+    if passes:
+        disk.sync_folder(tmp_path)
+    else:
+        with pytest.raises(OSError, match="Input/output"):
+            disk.sync_folder(tmp_path)
+
+
+def test_remove_takes_what_is_there_and_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "a").touch()
+    (tmp_path / "b").touch()
+    for _ in range(2):
+        disk.remove(tmp_path / "a")
+    assert os.listdir(tmp_path) == ["b"]
+
+
+def test_folders_are_made_durably(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    flushed: list[Path] = []
+    monkeypatch.setattr(disk, "sync_folder", flushed.append)
+    disk.make_folder(tmp_path / "a" / "b")
+    assert (tmp_path / "a" / "b").is_dir()
+    assert flushed[-2:] == [tmp_path, tmp_path / "a"]
+    flushed.clear()
+    disk.make_folder(tmp_path / "a" / "b")  # whoever made it may have been stopped before the flush
+    assert flushed == [tmp_path / "a"]
+    (tmp_path / "file").touch()
+    with pytest.raises(FileExistsError):
+        disk.make_folder(tmp_path / "file")
+
+
+def test_a_folder_is_removed_only_when_it_is_empty(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "file").touch()
+    disk.remove_folder(tmp_path / "a")
+    assert (tmp_path / "a" / "file").exists()
+    (tmp_path / "a" / "file").unlink()
+    for _ in range(2):
+        disk.remove_folder(tmp_path / "a")
+    assert not (tmp_path / "a").exists()
+
+
+@pytest.mark.parametrize("operation", ["create", "write_at", "sync", "rename", "sync_folder"])
+@pytest.mark.usefixtures("handles")
+def test_a_small_file_is_written_whole_or_not_at_all(operation: str, tmp_path: Path, failing: Any) -> None:
+    path = tmp_path / "file"
+    disk.write_bytes(path, b"old")
+    with pytest.raises(OSError, match="No space left"), failing(operation, at=1) as calls:
+        disk.write_bytes(path, b"new")
+    assert calls == [1]
+    assert os.listdir(tmp_path) == ["file"]
+    # The last operation makes the new name last: it is there already.
+    assert path.read_bytes() == (b"new" if operation == "sync_folder" else b"old")
+
+
+def test_a_small_file_reaches_the_disk_before_its_name(tmp_path: Path, watched: Any) -> None:
+    done = watched("create", "write_at", "sync", "rename", "sync_folder")
+    disk.write_bytes(tmp_path / "a", b"x")
+    assert [name for name, *_ in done] == ["create", "write_at", "sync", "rename", "sync_folder"]
 
 
 def test_replacing_shows_the_file_only_when_it_is_whole(tmp_path: Path) -> None:
@@ -176,3 +251,21 @@ def test_only_regular_files_are_opened(tmp_path: Path, refused: Any) -> None:
         disk.open_regular(tmp_path / "pipe")
     with pytest.raises(IsADirectoryError):
         disk.open_regular(tmp_path)
+
+
+def test_read_at_fills_the_buffer_as_far_as_there_are_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_bytes(b"0123456789")
+    whole = os.preadv
+    monkeypatch.setattr(os, "preadv", lambda file, views, place: whole(file, [views[0][:3]], place))  # short reads
+    with disk.opened(tmp_path / "file") as file:
+        for place, size, wanted in [
+            (0, 10, b"0123456789"),
+            (2, 5, b"23456"),
+            (8, 5, b"89"),
+            (10, 5, b""),
+            (99, 5, b""),
+        ]:
+            buffer = bytearray(size)
+            assert disk.read_at(file.fileno(), memoryview(buffer), place) == len(wanted)
+            assert buffer[: len(wanted)] == wanted
+        assert disk.size_of(file) == 10

@@ -33,12 +33,6 @@ def forward(model: nn.Sequential, inputs: Tensor, batch: int) -> tuple[Tensor, T
         return features, torch.cat([model[-1](part) for part in features.split(batch)])
 
 
-@pytest.fixture
-def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Shards of one batch."""
-    monkeypatch.setattr("featurecache.plan.SHARD_BYTES", 1)
-
-
 def hooks_of(model: nn.Module) -> int:
     """Hooks that are registered anywhere in the model."""
     return sum(len(module._forward_hooks) + len(module._forward_pre_hooks) for module in model.modules())
@@ -115,6 +109,10 @@ def test_what_it_was_made_of_is_recorded(pictures: Any, model: nn.Sequential, tm
     assert cache.plan.specification["transform"] == "none"
     assert cache.plan.specification["layer"] == "5"
     assert [cache[split].seen for split in cache] == [False, False]
+    for split in cache.plan.splits.values():
+        assert split.made_with is not None
+        assert (split.made_with["device"], split.made_with["seed"]) == ("cpu", 0)
+        assert split.made_with["versions"]["torch"]
 
 
 def test_the_model_is_left_as_it_was(pictures: Any, model: nn.Sequential, tmp_path: Path) -> None:
@@ -193,6 +191,14 @@ def test_progress_over_several_shards_and_after_a_stop(pictures: Any, model: nn.
     assert done.written == {"train": 3}
     assert sorted(set(seen)) == seen
     assert seen[-1] == 7
+
+
+def test_two_extractions_give_equal_trees(pictures: Any, network: Any, tmp_path: Path, tree: Any) -> None:
+    for folder in ("one", "another/one"):
+        splits = {"train": pictures(7), "val": pictures(3)}
+        extract(network(0), splits, tmp_path / folder, batch_size=3, model_name="net")
+    assert tree(tmp_path / "one") == tree(tmp_path / "another/one")
+    assert sorted(tree(tmp_path / "one")) == ["cache.json", "head.safetensors", "train/00000.h5", "val/00000.h5"]
 
 
 @pytest.mark.usefixtures("small_shards")

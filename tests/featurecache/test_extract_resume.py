@@ -1,43 +1,29 @@
-"""An extraction can be stopped anywhere, goes on to the same bytes, and is never mixed with another."""
+"""An extraction can be stopped anywhere, goes on to the same bytes, and computes nothing twice."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+import random
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import nn
-from torch.utils.data import TensorDataset
 
 from featurecache import FeatureCache, extract
 
-K = 3  # classes of the network
+FIRST = 2  # rows that are read to prove which layer is the classifier: the first batch of the first split
 
 
-def plain(data: Any) -> TensorDataset:
-    """The same pictures as a data set without names."""
-    return TensorDataset(data.inputs, torch.tensor(data.labels))
-
-
-def test_a_second_run_changes_nothing(pictures: Any, model: nn.Sequential, tmp_path: Path, tree: Any) -> None:
-    splits = {"train": pictures(7), "val": pictures(3)}
-    extract(model, splits, tmp_path)
-    before, times = tree(tmp_path), {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.h5")}
-    done = extract(model, splits, tmp_path)
-    assert (done.written, done.kept) == ({}, ["train", "val"])
-    assert tree(tmp_path) == before
-    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.h5")} == times
-
-
-def test_a_split_can_be_added_later(pictures: Any, model: nn.Sequential, tmp_path: Path, tree: Any) -> None:
-    extract(model, {"train": pictures(7), "val": pictures(3)}, tmp_path / "at once")
-    extract(model, {"train": pictures(7)}, tmp_path / "later")
-    done = extract(model, {"train": pictures(7), "val": pictures(3)}, tmp_path / "later")
-    assert (done.written, done.kept) == ({"val": 3}, ["train"])
-    assert tree(tmp_path / "later") == tree(tmp_path / "at once")
+def stopped(model: nn.Module, splits: dict[str, Any], cache: Path, **options: Any) -> None:
+    """An extraction that is interrupted."""
+    with pytest.raises(KeyboardInterrupt):
+        extract(model, splits, cache, batch_size=2, **options)
 
 
 @pytest.mark.parametrize("shards", ["one shard", "several"])
@@ -54,109 +40,144 @@ def test_a_stopped_extraction_goes_on_to_the_same_bytes(
     if shards == "several":
         monkeypatch.setattr("featurecache.plan.SHARD_BYTES", 1)
     extract(model, {"train": pictures(7), "val": pictures(7, 1)}, tmp_path / "whole", batch_size=2)
+    whole = tree(tmp_path / "whole")
     for stop in stops:
-        stopping = pictures(7, 1, breaks_at=stop)
-        with pytest.raises(KeyboardInterrupt):
-            extract(model, {"train": pictures(7), "val": stopping}, tmp_path / "c", batch_size=2)
+        stopped(model, {"train": pictures(7), "val": pictures(7, 1, breaks_at=stop)}, tmp_path / "c")
         left = tree(tmp_path / "c")
-        assert not [name for name in left if name.endswith(".part")]
-        assert left.items() <= tree(tmp_path / "whole").items()
-        cache = FeatureCache(tmp_path / "c")
+        finished = {name: data for name, data in left.items() if name.endswith((".h5", ".json", ".safetensors"))}
+        assert finished.items() <= whole.items()
+        assert {Path(name).suffix for name in left.keys() - finished.keys()} <= {".part", ".journal"}
+        cache = FeatureCache(tmp_path / "c", verify=True)
         assert len(cache["train"].features) == 7  # finished, and usable
         with pytest.raises(ValueError, match="incomplete"):
             cache["val"]
     done = extract(model, {"train": pictures(7), "val": pictures(7, 1)}, tmp_path / "c", batch_size=2)
     assert done.kept == ["train"]
+    assert tree(tmp_path / "c") == whole
+
+
+@settings(max_examples=30)
+@given(
+    stops=st.lists(st.tuples(st.integers(FIRST, 10), st.integers(1, 3)), max_size=4),
+    limit=st.sampled_from([1, 2**40]),
+)
+def test_stopped_anywhere_by_any_number_of_processes_each_batch_is_read_once(
+    tmp_path_factory: pytest.TempPathFactory,
+    pictures: Any,
+    network: Any,
+    tree: Any,
+    stops: list[tuple[int, int]],
+    limit: int,
+) -> None:
+    folder, model, reads = tmp_path_factory.mktemp("stops"), network(0), list[int]()
+
+    def run(cache: Path, rank: int, world: int, stop: int | None = None) -> None:
+        data = pictures(11, breaks_at=stop)
+        with suppress(KeyboardInterrupt):
+            extract(model, {"train": data}, cache, batch_size=2, rank=rank, world_size=world)
+        broken_off = stop is not None and stop in data.reads
+        reads.extend(data.reads[FIRST : -1 - stop % 2] if broken_off and stop is not None else data.reads[FIRST:])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("featurecache.plan.SHARD_BYTES", limit)
+        patch.setattr("featurecache.writer.COMMIT_BYTES", 0)
+        patch.setattr("featurecache.disk.sync", lambda _: None)
+        patch.setattr("featurecache.disk.sync_folder", lambda _: None)
+        for stop, world in stops:
+            for rank in range(world):
+                run(folder / "c", rank, world, stop)
+        run(folder / "c", 0, 1)
+        assert sorted(reads) == list(range(11))
+        files = FeatureCache(folder / "c").plan.splits["train"].shards
+        for rank in range(files):
+            run(folder / "whole", rank, files)
+    assert FeatureCache(folder / "c", verify=True)["train"].index.tolist() == list(range(11))
+    assert tree(folder / "c") == tree(folder / "whole")
+
+
+@pytest.mark.usefixtures("commit_each")
+def test_the_batches_of_a_damaged_file_are_computed_again(
+    pictures: Any, model: nn.Sequential, tmp_path: Path, tree: Any
+) -> None:
+    extract(model, {"train": pictures(7)}, tmp_path / "whole", batch_size=2)
+    stopped(model, {"train": pictures(7, breaks_at=6)}, tmp_path / "c")
+    part = tmp_path / "c" / "train" / "00000.h5.part"
+    whole, data = (tmp_path / "whole" / "train" / "00000.h5").read_bytes(), bytearray(part.read_bytes())
+    features = whole.index(FeatureCache(tmp_path / "whole")["train"].features[2:4].tobytes())
+    data[features] ^= 1  # of the second batch
+    data[4096 + 50] ^= 1  # of the HDF5 structure
+    part.write_bytes(data)
+    again = pictures(7)
+    extract(model, {"train": again}, tmp_path / "c", batch_size=2)
+    assert again.reads[FIRST:] == [2, 3, 6]
     assert tree(tmp_path / "c") == tree(tmp_path / "whole")
 
 
-@pytest.mark.parametrize("operation", ["allocate", "write_at", "publish", "flush"])
-def test_a_fault_at_any_operation(
-    operation: str, pictures: Any, model: nn.Sequential, tmp_path: Path, tree: Any, failing: Any, monkeypatch: Any
+@pytest.mark.usefixtures("commit_each")
+@pytest.mark.parametrize("records", [0, 1, 2])
+def test_a_torn_journal_costs_the_batches_behind_the_tear(
+    records: int, pictures: Any, model: nn.Sequential, tmp_path: Path, tree: Any
 ) -> None:
-    monkeypatch.setattr("featurecache.plan.SHARD_BYTES", 1)
-
-    def run(path: Path) -> None:
-        extract(model, {"train": pictures(3), "val": pictures(2)}, path, batch_size=2)
-
-    with failing(operation, at=0) as calls:
-        run(tmp_path / "whole")
-    wanted = tree(tmp_path / "whole")
-    assert calls[0] >= 3
-    for at in range(1, calls[0] + 1):
-        path = tmp_path / str(at)
-        with pytest.raises(OSError, match="No space left on device"), failing(operation, at):
-            run(path)
-        left = tree(path)
-        assert {name: data for name, data in left.items() if data}.items() <= wanted.items()
-        run(path)
-        assert tree(path) == wanted
+    extract(model, {"train": pictures(7)}, tmp_path / "whole", batch_size=2)
+    stopped(model, {"train": pictures(7, breaks_at=6)}, tmp_path / "c")
+    journal = tmp_path / "c" / "train" / "00000.h5.journal"
+    os.truncate(journal, 20 + records * 32 + 9)
+    again = pictures(7)
+    extract(model, {"train": again}, tmp_path / "c", batch_size=2)
+    assert again.reads[FIRST:] == list(range(2 * records, 7))
+    assert tree(tmp_path / "c") == tree(tmp_path / "whole")
 
 
-def relabelled(data: Any) -> Any:
-    """The same pictures, one with another label."""
-    data.labels[3] = (data.labels[3] + 1) % K
-    return data
+def test_threads_are_those_it_was_begun_with(pictures: Any, model: nn.Sequential, tmp_path: Path, tree: Any) -> None:
+    before, used = torch.get_num_threads(), list[int]()
+    extract(model, {"train": pictures(7)}, tmp_path / "whole", batch_size=2)
+    stopped(model, {"train": pictures(7, breaks_at=5)}, tmp_path / "c")
+    hook = model[1].register_forward_hook(lambda *_: used.append(torch.get_num_threads()))
+    torch.set_num_threads(before + 1)
+    try:
+        extract(model, {"train": pictures(7)}, tmp_path / "c", batch_size=2)
+        assert torch.get_num_threads() == before + 1
+    finally:
+        torch.set_num_threads(before)
+        hook.remove()
+    assert used[-2:] == [before] * 2
+    assert tree(tmp_path / "c") == tree(tmp_path / "whole")
 
 
-def renamed(data: Any) -> Any:
-    """The same pictures, one with another name."""
-    data.sample_ids[3] = "other.png"
-    return data
+class Drawing:
+    """A data set that draws at random: from every generator, for every row."""
+
+    def __init__(self, breaks_at: int | None = None) -> None:
+        self.labels, self.breaks_at = [i % 3 for i in range(9)], breaks_at
+
+    def __len__(self) -> int:
+        return 9
+
+    def __getitem__(self, row: int) -> tuple[torch.Tensor, int]:
+        if row == self.breaks_at:
+            raise KeyboardInterrupt
+
+        noise = random.random() + np.random.rand()  # noqa: NPY002
+        return torch.randn(3, 2, 2) + noise, self.labels[row]
 
 
-Change = Callable[[Any, Any], dict[str, Any]]  # from the classes of pictures and networks to other arguments
-OTHERS: dict[str, tuple[Change, list[str]]] = {
-    "model": (lambda pictures, network: {"model": network(1)}, ["weights"]),
-    "dtype": (lambda pictures, network: {"dtype": "float32"}, ["features dtype", "float16", "float32"]),
-    "logits": (lambda pictures, network: {"logits": False}, ["logits", "float32", "none"]),
-    "transform": (lambda pictures, network: {"transform": "crop"}, ["transform", "crop"]),
-    "name": (lambda pictures, network: {"model_name": "other"}, ["model", "other"]),
-    "class names": (lambda pictures, network: {"class_names": ["x", "y", "z"]}, ["class names", "x"]),
-    "rows": (lambda pictures, network: {"splits": {"train": pictures(8)}}, ["'train'", "rows", "7", "8"]),
-    "labels": (lambda pictures, network: {"splits": {"train": relabelled(pictures(7))}}, ["'train'", "data"]),
-    "ids": (lambda pictures, network: {"splits": {"train": renamed(pictures(7))}}, ["'train'", "data"]),
-    "a plain data set": (lambda pictures, network: {"splits": {"train": plain(pictures(7))}}, []),
-}
-
-
-@pytest.mark.parametrize(("change", "parts"), OTHERS.values(), ids=OTHERS.keys())
-def test_another_extraction_is_refused(
-    pictures: Any,
-    change: Change,
-    parts: list[str],
-    network: Any,
-    model: nn.Sequential,
-    tmp_path: Path,
-    refused: Any,
-    tree: Any,
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")  # how torch starts its workers
+def test_a_data_set_that_draws_at_random_gives_the_same_however_it_is_read(
+    model: nn.Sequential, tmp_path: Path, tree: Any
 ) -> None:
-    same: dict[str, Any] = {"model": model, "splits": {"train": pictures(7)}, "path": tmp_path, "batch_size": 2}
-    extract(**same)
-    before = tree(tmp_path)
-    with refused(str(tmp_path), *parts):
-        extract(**{**same, **change(pictures, network)})
-    assert tree(tmp_path) == before
-
-
-def test_the_batch_size_of_an_unfinished_split_is_kept(
-    pictures: Any, model: nn.Sequential, tmp_path: Path, refused: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("featurecache.plan.SHARD_BYTES", 1)  # so that something of it is finished
-    with pytest.raises(KeyboardInterrupt):
-        extract(model, {"train": pictures(7, breaks_at=5)}, tmp_path, batch_size=2)
-    with refused("'train'", "--batch-size 2", "3"):
-        extract(model, {"train": pictures(7)}, tmp_path, batch_size=3)
-    extract(model, {"train": pictures(7)}, tmp_path, batch_size=2)
-    assert extract(model, {"train": pictures(7)}, tmp_path, batch_size=3).kept == ["train"]
-
-
-def test_an_overflow_can_be_cured_as_its_message_says(
-    pictures: Any, model: nn.Sequential, tmp_path: Path, refused: Any
-) -> None:
-    data = pictures(7)
-    data.inputs[3] *= 1e6
-    with refused(repr(data.sample_ids[3]), "too large for float16", "--dtype float32"):
-        extract(model, {"train": data}, tmp_path, batch_size=2)
-    extract(model, {"train": data}, tmp_path, batch_size=2, dtype="float32")
-    assert float(np.max(FeatureCache(tmp_path)["train"].features)) > 65_504
+    states = [random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()]  # noqa: NPY002
+    extract(model, {"train": Drawing()}, tmp_path / "whole", batch_size=2)  # type: ignore[dict-item]
+    whole = tree(tmp_path / "whole")
+    # The caller's own generators have not moved.
+    assert random.getstate() == states[0]
+    assert [np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()] == states[1:]  # noqa: NPY002
+    torch.manual_seed(99)
+    extract(model, {"train": Drawing()}, tmp_path / "workers", batch_size=2, workers=2)  # type: ignore[dict-item]
+    assert tree(tmp_path / "workers") == whole
+    stopped(model, {"train": Drawing(breaks_at=5)}, tmp_path / "resumed")
+    extract(model, {"train": Drawing()}, tmp_path / "resumed", batch_size=2)  # type: ignore[dict-item]
+    assert tree(tmp_path / "resumed") == whole
+    extract(model, {"train": Drawing()}, tmp_path / "seed", batch_size=2, seed=1)  # type: ignore[dict-item]
+    features = [FeatureCache(tmp_path / name)["train"].features for name in ("whole", "seed")]
+    assert (features[0] != features[1]).any(axis=1).all()
+    assert FeatureCache(tmp_path / "whole").hash == FeatureCache(tmp_path / "seed").hash

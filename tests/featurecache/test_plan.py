@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from featurecache import layout
-from featurecache.plan import CachePlan, SplitPlan, missing_shards, parse_plan, read_plan
+from featurecache.plan import CachePlan, SplitPlan, even_bounds, missing_shards, parse_plan, read_plan
 
 FILE = Path("c/cache.json")
 SPECIFICATION = {"source": "arrays", "features": {"dtype": "float16", "width": 2}, "logits": "none", "head": None}
-PLAN = CachePlan(SPECIFICATION, 3, ("a", "b", "é")).with_split("train", SplitPlan(10, 4, (0, 8, 10), True, "ab"))
+MADE_WITH = {"device": "cpu", "threads": 2, "seed": 0, "versions": {"torch": "2.10"}}
+TRAIN = SplitPlan(10, 4, (0, 8, 10), True, "ab", 2, MADE_WITH)
+PLAN = CachePlan(SPECIFICATION, 3, ("a", "b", "é")).with_split("train", TRAIN)
 
 
 def plan_with(**entries: Any) -> dict[str, Any]:
@@ -31,30 +34,45 @@ def plan_with_split(**entries: Any) -> dict[str, Any]:
     return document
 
 
-@given(st.integers(1, 5_000), st.integers(1, 3_000), st.integers(1, 64), st.integers(1, 50_000))
-def test_bounds_are_whole_batches_within_the_size(rows: int, row_bytes: int, batch: int, limit: int) -> None:
+@given(st.integers(1, 5_000), st.integers(1, 3_000), st.integers(1, 64), st.integers(1, 50_000), st.integers(1, 9))
+def test_bounds_are_whole_batches_of_even_shares(rows: int, row_bytes: int, batch: int, limit: int, world: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("featurecache.plan.SHARD_BYTES", limit)
-        split = SplitPlan.of(rows, row_bytes=row_bytes, batch_size=batch, seen=None)
-    assert split.bounds[0] == 0
-    assert split.bounds[-1] == rows
-    sizes = [stop - start for start, stop in zip(split.bounds, split.bounds[1:], strict=False)]
+        bounds = even_bounds(rows, row_bytes=row_bytes, batch_size=batch, world_size=world)
+    assert bounds[0] == 0
+    assert bounds[-1] == rows
+    sizes = [stop - start for start, stop in pairwise(bounds)]
     assert all(size > 0 for size in sizes)
     assert all(size % batch == 0 for size in sizes[:-1])
-    # One batch is never divided, however large its rows are.
-    assert all(size * row_bytes <= limit or size <= batch for size in sizes)
+    # As many files for every process, unless there are too few batches; no two differ by more than a batch.
+    batches = [-(-size // batch) for size in sizes]
+    assert len(sizes) % world == 0 or set(batches) == {1}
+    assert max(batches) - min(batches) <= 1
+    # One batch is never divided, however large its rows are; an even share is at most one batch above the limit.
+    assert all(size * row_bytes < limit + batch * row_bytes for size in sizes)
 
 
 def test_a_common_split_is_one_shard() -> None:
     # ImageNet-LT: 115,846 rows of 2,048 + 1,000 float32 are 1.4 GB.
-    split = SplitPlan.of(115_846, row_bytes=4 * 3_048, batch_size=256, seen=True)
-    assert split.bounds == (0, 115_846)
+    assert even_bounds(115_846, row_bytes=4 * 3_048, batch_size=256) == (0, 115_846)
+
+
+def test_several_processes_get_a_file_each() -> None:
+    assert even_bounds(115_846, row_bytes=4 * 3_048, batch_size=256, world_size=4) == (
+        0,
+        28_928,
+        57_856,
+        86_784,
+        115_846,
+    )
+    assert even_bounds(5, row_bytes=1, batch_size=2, world_size=4) == (0, 2, 4, 5)
+    assert even_bounds(1, row_bytes=1, batch_size=2, world_size=4) == (0, 1)
 
 
 @pytest.mark.parametrize("rows", [0, -1])
 def test_a_split_without_rows_is_refused(rows: int, refused: Any) -> None:
     with refused("without rows"):
-        SplitPlan.of(rows, row_bytes=1, batch_size=1, seen=None)
+        even_bounds(rows, row_bytes=1, batch_size=1)
 
 
 def test_a_plan_comes_back(tmp_path: Path) -> None:
@@ -73,7 +91,17 @@ def test_cache_json_says_this(tmp_path: Path) -> None:
         "hash": layout.specification_hash(SPECIFICATION),
         "classes": 3,
         "class_names": ["a", "b", "é"],
-        "splits": {"train": {"rows": 10, "batch_size": 4, "bounds": [0, 8, 10], "seen": True, "data": "ab"}},
+        "splits": {
+            "train": {
+                "rows": 10,
+                "views": 2,
+                "batch_size": 4,
+                "bounds": [0, 8, 10],
+                "seen": True,
+                "data": "ab",
+                "made_with": MADE_WITH,
+            }
+        },
     }
 
 
@@ -142,7 +170,7 @@ def test_a_folder_name_of_several_lines(tmp_path: Path, refused: Any) -> None:
 
 def test_cache_json_as_a_folder(tmp_path: Path, refused: Any) -> None:
     (tmp_path / "cache.json").mkdir()
-    with refused(str(tmp_path / "cache.json"), error=OSError):
+    with refused("without cache.json", str(tmp_path)):
         read_plan(tmp_path)
 
 
@@ -158,7 +186,7 @@ WRONG = {
     "schema": (plan_with(schema=1), "schema"),
     "no specification": (plan_with(specification=None), "specification"),
     "edited specification": (plan_with(specification={**SPECIFICATION, "logits": "float32"}), "hash"),
-    "a specification of surrogates": (plan_with(specification={"model": "\ud800"}), "specification"),
+    "a specification of surrogates": (plan_with(specification={"model": "\ud800"}), "JSON"),
     "hash": (plan_with(hash="0" * 64), "hash"),
     "no classes": (plan_with(classes=None), "classes"),
     "zero classes": (plan_with(classes=0), "classes"),
@@ -187,6 +215,10 @@ WRONG = {
     "seen": (plan_with_split(seen="yes"), "seen"),
     "seen as a number": (plan_with_split(seen=1), "seen"),
     "data": (plan_with_split(data=5), "data"),
+    "views": (plan_with_split(views=0), "train"),
+    "views that do not divide the rows": (plan_with_split(views=3), "views"),
+    "views as text": (plan_with_split(views="2"), "train"),
+    "made with": (plan_with_split(made_with=[]), "made_with"),
 }
 
 

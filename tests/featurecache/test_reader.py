@@ -13,7 +13,6 @@ import pytest
 import torch
 
 from featurecache import FeatureCache, write
-from featurecache.sharded import ShardedArray
 
 N, D, K = 6, 3, 4
 FEATURES = np.arange(N * D, dtype=np.float32).reshape(N, D)
@@ -27,7 +26,7 @@ def make(path: Path, *, shards: int = 1, head: Any = HEAD, shift: float = 0) -> 
     with pytest.MonkeyPatch.context() as patch:
         if shards > 1:
             patch.setattr("featurecache.plan.SHARD_BYTES", 1)
-            patch.setattr("featurecache.arrays.ARRAY_BLOCK", -(-N // shards))
+            patch.setattr("featurecache.table.BLOCK_ROWS", -(-N // shards))
         write(path, "train", FEATURES + shift, LABELS, logits=LOGITS, head=head, class_names=list("abcd"))
         write(path, "val", FEATURES + 50, LABELS[::-1], logits=LOGITS, head=head)
     return path
@@ -62,30 +61,6 @@ def test_a_cache_is_a_mapping_of_its_splits(cache: Path) -> None:
     assert str(cache) in repr(opened)
 
 
-def test_a_split_gives_its_columns(cache: Path) -> None:
-    split = FeatureCache(cache)["val"]
-    assert (split.name, split.seen, len(split)) == ("val", False, N)
-    assert np.array_equal(split.features, FEATURES + 50)
-    assert np.array_equal(split.logits, LOGITS)
-    assert split.labels.tolist() == LABELS[::-1].tolist()
-    assert split.index.tolist() == list(range(N))
-    assert split.status.tolist() == [0] * N
-    assert split.sample_id.tolist() == list("012345")
-    assert split.nbytes == N * (2 * D + 4 * K + 8 + 8 + 1 + 1)
-    assert [values.dtype.str for values in (split.labels, split.index, split.status)] == ["<i8", "<i8", "|u1"]
-    assert repr(split) == "Split('val', rows=6, features=(6, 3), seen=False)"
-
-
-def test_one_file_is_a_map_and_several_are_a_sharded_array(tmp_path: Path) -> None:
-    one = FeatureCache(make(tmp_path / "one"))["train"].features
-    several = FeatureCache(make(tmp_path / "several", shards=3))["train"].features
-    assert isinstance(one, np.ndarray)
-    assert not one.flags.owndata
-    assert isinstance(several, ShardedArray)
-    assert np.array_equal(several[1:5], one[1:5])
-    assert np.array_equal(several[[5, 0]], one[[5, 0]])
-
-
 def test_writing_to_what_was_read_changes_no_file(cache: Path, tree: Any, recwarn: pytest.WarningsRecorder) -> None:
     before = tree(cache)
     split = FeatureCache(cache)["train"]
@@ -105,17 +80,19 @@ def test_describe_is_plain_json(cache: Path) -> None:
     assert json.loads(json.dumps(said, allow_nan=False)) == said
     assert said["classes"] == K
     assert said["has_head"] is True
-    shards = len(list((cache / "train").iterdir()))
+    files = list((cache / "train").iterdir())
     assert said["splits"]["train"] == {
         "rows": N,
+        "views": 1,
         "seen": True,
-        "files": shards,
+        "made_with": None,
+        "files": len(files),
         "missing_files": 0,
         "complete": True,
         "features": [N, D],
         "dtype": "float16",
         "logits": [N, K],
-        "bytes": N * (2 * D + 4 * K + 18),
+        "bytes": sum(file.stat().st_size for file in files),
         "unlabelled": 1,
         "class_counts": [2, 1, 1, 1],
     }

@@ -12,7 +12,17 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 
-from featurecache.storage import check_dtype, check_labels, data_digest, encode_ids, head_digest, to_storage
+from featurecache.storage import (
+    NumberedIds,
+    as_array,
+    as_bytes,
+    check_dtype,
+    check_labels,
+    data_digest,
+    encode_ids,
+    head_digest,
+    to_storage,
+)
 
 IDS = np.array([b"cat.jpg", "é.jpg".encode(), b"dog.jpg"])
 
@@ -125,9 +135,48 @@ def test_digests_tell_heads_apart() -> None:
 
 def test_digests_tell_data_apart() -> None:
     labels = np.array([0, 1])
-    digest = data_digest(["a", "b"], labels)
-    assert digest == data_digest(["a", "b"], labels.astype(">i8").astype(np.int64))
-    assert digest != data_digest(["b", "a"], labels)
-    assert digest != data_digest(["a", "b"], labels[::-1])
-    assert digest != data_digest(["ab", ""], labels)
-    assert digest != data_digest(["a", "b", "c"], labels)
+    digest = data_digest([np.array([b"a", b"b"])], labels)
+    assert digest == data_digest([np.array([b"a", b"b"])], labels.astype(">i8").astype(np.int64))
+    assert digest != data_digest([np.array([b"b", b"a"])], labels)
+    assert digest != data_digest([np.array([b"a", b"b"])], labels[::-1])
+    assert digest != data_digest([np.array([b"ab", b""])], labels)
+    assert digest != data_digest([np.array([b"a", b"b", b"c"])], labels)
+
+
+NAMES = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20)
+
+
+@given(st.lists(NAMES, min_size=1, max_size=9), st.data())
+def test_a_digest_does_not_depend_on_the_parts_or_the_width_of_ids(names: list[str], data: st.DataObject) -> None:
+    ids, labels = encode_ids(names), np.arange(len(names))
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(names)), max_size=3)))
+    assert data_digest(np.split(ids.astype("S99"), cuts), labels) == data_digest([ids], labels)
+
+
+@given(st.integers(1, 300), st.integers(1, 4), st.data())
+def test_numbers_as_ids_are_those_of_the_images(images: int, views: int, data: st.DataObject) -> None:
+    ids = NumberedIds(images * views, views)
+    whole = encode_ids([str(row % images) for row in range(images * views)])
+    rows = slice(*sorted(data.draw(st.tuples(st.integers(0, images * views), st.integers(0, images * views)))))
+    assert len(ids) == images * views
+    assert ids.dtype == whole.dtype
+    assert ids[rows].tolist() == whole[rows].tolist()
+    assert ids[rows].dtype == ids.dtype
+
+
+def test_tensors_become_arrays() -> None:
+    half = torch.tensor([[1.0, -2.5]], dtype=torch.bfloat16, requires_grad=True)
+    assert as_array(half).dtype == np.float32  # NumPy has no bfloat16
+    assert as_array(half).tolist() == [[1.0, -2.5]]
+    assert as_array(torch.arange(3)).dtype == np.int64
+    values = np.arange(3)
+    assert as_array(values) is values
+    assert as_array([1, 2]).tolist() == [1, 2]
+
+
+@pytest.mark.parametrize("dtype", ["<f2", "<f4", "<i8", "|S3", "|u1"])
+def test_the_bytes_of_an_array_are_not_copied(dtype: str) -> None:
+    values = np.zeros((2, 3), dtype)
+    view = as_bytes(values)
+    assert (view.nbytes, view.itemsize) == (values.nbytes, 1)
+    assert np.shares_memory(np.frombuffer(view, np.uint8), values)

@@ -2,201 +2,219 @@
 
 from __future__ import annotations
 
-import os
-import re
+import shutil
 import struct
+import subprocess
 import zlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 import pytest
-import torch
-from numpy.typing import NDArray
-from safetensors.torch import load_file
 
 from featurecache import layout
 from featurecache.plan import CachePlan, SplitPlan
-from featurecache.writer import ShardWriter, start_cache
-
-ROWS, WIDTH, CLASSES = 3, 2, 4
-PLAN = CachePlan({"source": "arrays"}, CLASSES, ("a", "b", "c", "é")).with_split(
-    "train", SplitPlan(ROWS, 2, (0, ROWS), True)
-)
-COLUMNS = layout.columns(ROWS, WIDTH, dtype="float16", classes=CLASSES, id_bytes=5)
-BLOCK: dict[str, NDArray[Any]] = {
-    "features": np.array([[1, -2], [0.5, 65504], [0, -0.0]], np.float16),
-    "logits": np.arange(12, dtype=np.float32).reshape(3, 4) / 7,
-    "labels": np.array([3, -1, 0]),
-    "index": np.arange(3),
-    "sample_id": np.array(["é1".encode(), b"", b"12345"]),
-    "status": np.array([0, 0, 1], np.uint8),
-}
-
-
-def save(cache: Path, plan: CachePlan = PLAN) -> Path:
-    """A shard of BLOCK, written in two pieces."""
-    cache.mkdir(exist_ok=True)
-    with ShardWriter(cache, plan, "train", 0, COLUMNS) as writer:
-        for rows in (slice(0, 2), slice(2, 3)):
-            writer.append({name: values[rows] for name, values in BLOCK.items()})
-    return cache / "train" / "00000.h5"
-
-
-@pytest.fixture
-def handles() -> Iterator[None]:
-    """No file is left open."""
-    folder = Path("/proc/self/fd")
-    before = len(os.listdir(folder)) if folder.exists() else 0
-    yield
-    if before:
-        assert len(os.listdir(folder)) == before
+from featurecache.shards.header import read_header
+from featurecache.shards.skeleton import lay_out
+from featurecache.writer import ShardWriter
 
 
 @pytest.mark.usefixtures("handles")
-def test_a_shard_has_these_bytes(tmp_path: Path) -> None:
-    data = save(tmp_path / "c").read_bytes()
+@pytest.mark.parametrize("resume", [True, False])
+def test_a_shard_has_these_bytes(resume: bool, sample: Any, tmp_path: Path) -> None:
+    path = sample.save(tmp_path, resume=resume)
+    data = path.read_bytes()
+    skeleton = lay_out(sample.columns, 4096)  # where the columns lie is HDF5's choice
+    structure = b"".join(skeleton.pieces.values())
+    at = {name: column.offset for name, column in skeleton.columns.items()}
     hash_ = layout.specification_hash({"source": "arrays"})
-    offsets, end = {}, 4096
-    for name, values in BLOCK.items():  # where they lie is HDF5's choice: find them by their content
-        raw = values.astype(COLUMNS[name].dtype).tobytes()
-        offsets[name] = data.index(raw, end)
-        end = offsets[name] + len(raw)
     text = (
-        '{"format":"featurecache.shard","schema":[1,0],"split":"train","shard":0,"rows":3,"columns":{'
-        f'"features":{{"dtype":"<f2","shape":[3,2],"offset":{offsets["features"]}}},'
-        f'"logits":{{"dtype":"<f4","shape":[3,4],"offset":{offsets["logits"]}}},'
-        f'"labels":{{"dtype":"<i8","shape":[3],"offset":{offsets["labels"]}}},'
-        f'"index":{{"dtype":"<i8","shape":[3],"offset":{offsets["index"]}}},'
-        f'"sample_id":{{"dtype":"|S5","shape":[3],"offset":{offsets["sample_id"]}}},'
-        f'"status":{{"dtype":"|u1","shape":[3],"offset":{offsets["status"]}}}}},'
+        '{"format":"featurecache.shard","schema":[1,0],"split":"train","shard":0,"rows":3,"block":2,'
+        f'"size":{len(data)},"structure":{zlib.crc32(structure)},"columns":{{'
+        f'"features":{{"dtype":"<f2","shape":[3,2],"offset":{at["features"]}}},'
+        f'"logits":{{"dtype":"<f4","shape":[3,4],"offset":{at["logits"]}}},'
+        f'"labels":{{"dtype":"<i8","shape":[3],"offset":{at["labels"]}}},'
+        f'"index":{{"dtype":"<i8","shape":[3],"offset":{at["index"]}}},'
+        f'"sample_id":{{"dtype":"|S5","shape":[3],"offset":{at["sample_id"]}}},'
+        f'"status":{{"dtype":"|u1","shape":[3],"offset":{at["status"]}}},'
+        f'"crc":{{"dtype":"<u4","shape":[2,6],"offset":{at["crc"]}}}}},'
         '"cache":{"format":"featurecache","schema":[1,0],"specification":{"source":"arrays"},'
-        f'"hash":"{hash_}","classes":4,"class_names":["a","b","c","é"],'
-        '"splits":{"train":{"rows":3,"batch_size":2,"bounds":[0,3],"seen":true,"data":null}}}}'
+        f'"hash":"{hash_}","classes":4,"class_names":["a","b","c","é"],"splits":{{"train":{{"rows":3,"views":1,'
+        '"batch_size":2,"bounds":[0,3],"seen":true,"data":null,"made_with":null}}}}'
     ).encode()
-    assert data[:8] == bytes.fromhex("46 43 53 48 41 52 44 0A")
-    assert data[8:16] == struct.pack("<II", len(text), zlib.crc32(text))
-    assert data[16 : 16 + len(text)] == text
-    assert data[16 + len(text) : 4096] == bytes(4096 - 16 - len(text))
-    assert data[4096:4105] == b"\x89HDF\r\n\x1a\n\x02"  # the signature and superblock version 2
-    assert all(offset % 64 == 0 for offset in offsets.values())
+    stored = {
+        "features": struct.pack("<6e", 1, -2, 0.5, 65504, 0, -0.0),
+        "logits": struct.pack("<12f", *(np.arange(12, dtype=np.float32) / 7)),
+        "labels": struct.pack("<3q", 3, -1, 0),
+        "index": struct.pack("<3q", 0, 1, 2),
+        "sample_id": "é1".encode() + bytes(2) + bytes(5) + b"12345",
+        "status": bytes([0, 0, 1]),
+    }
+    crcs = [[zlib.crc32(raw[: len(raw) // 3 * 2]), zlib.crc32(raw[len(raw) // 3 * 2 :])] for raw in stored.values()]
+    stored["crc"] = struct.pack("<12I", *(crcs[column][block] for block in range(2) for column in range(6)))
+    wanted = bytearray(b"FCSHARD\n" + struct.pack("<II", len(text), zlib.crc32(text)) + text).ljust(
+        skeleton.size, b"\0"
+    )
+    for name, raw in stored.items():
+        wanted[at[name] : at[name] + len(raw)] = raw
+    for start, piece in skeleton.pieces.items():
+        wanted[start : start + len(piece)] = piece
+    assert data == bytes(wanted)
+    assert all(offset % 64 == 0 for offset in at.values())
 
 
-def test_nothing_depends_on_the_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = save(tmp_path / "c").read_bytes()
+def test_nothing_depends_on_the_path_or_on_what_was_there(
+    sample: Any, tmp_path: Path, tree: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = sample.save(tmp_path / "c").read_bytes()
     monkeypatch.chdir(tmp_path)
-    assert save(Path("another folder")).read_bytes() == first
-    assert save(tmp_path / "another folder").read_bytes() == first  # over the file that is there
+    assert sample.save(Path("another folder")).read_bytes() == first
+    assert sample.save(Path("another folder"), resume=False).read_bytes() == first  # over the file that is there
+    assert tree(tmp_path / "c") == tree(tmp_path / "another folder") == {"train/00000.h5": first}
 
 
-def test_no_object_holds_the_time(tmp_path: Path) -> None:
-    data = save(tmp_path / "c").read_bytes()
-    # An object header of version 2 is OHDR, the version and flags; bit 5: "access, modification, change and birth
-    # times are stored" (HDF5 File Format Specification 4.0, IV.A.1.b).
-    flags = [data[place.end()] for place in re.finditer(b"OHDR\x02", data)]
-    assert len(flags) == 1 + len(COLUMNS)  # the root group and its datasets
-    assert [flag & 0x20 for flag in flags] == [0] * len(flags)
+def test_the_order_of_the_blocks_makes_no_difference(sample: Any, tmp_path: Path) -> None:
+    with sample.writer(tmp_path / "c") as writer:
+        for number in (1, 0):
+            writer.write(number, sample.block(number))
+        writer.finish()
+    assert (tmp_path / "c" / "train" / "00000.h5").read_bytes() == sample.save(tmp_path / "d").read_bytes()
 
 
-@pytest.mark.parametrize("classes", [CLASSES, 8_000])
-def test_hdf5_tools_read_a_shard(classes: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize("classes", [4, 8_000])
+def test_hdf5_tools_read_a_shard(classes: int, sample: Any, tmp_path: Path) -> None:
     names = tuple(f"class {i} of a long list with é" for i in range(classes))
-    block = {**BLOCK, "logits": np.ones((ROWS, classes), np.float32)}
-    columns = layout.columns(ROWS, WIDTH, dtype="float16", classes=classes, id_bytes=5)
-    plan = CachePlan({}, classes, names, PLAN.splits)
+    values = {**sample.values, "logits": np.ones((3, classes), np.float32)}
+    columns = layout.columns(3, 2, dtype="float16", classes=classes, id_bytes=5, block=3)
+    plan = CachePlan({}, classes, names).with_split("train", SplitPlan(3, 3, (0, 3), True))
     with ShardWriter(tmp_path, plan, "train", 0, columns) as writer:
-        writer.append(block)
-    with h5py.File(tmp_path / "train" / "00000.h5") as file:
-        assert file.userblock_size == (4096 if classes == CLASSES else 2**19)
-        assert sorted(file) == sorted(COLUMNS)
-        assert len(file.attrs) == 0
-        for name, dataset in file.items():
-            assert dataset.chunks is None
-            assert dataset.compression is None
-            assert dataset.id.get_create_plist().get_nfilters() == 0
-            assert dataset.id.get_create_plist().get_layout() == h5py.h5d.CONTIGUOUS
-            assert dataset.external is None
-            assert not dataset.is_virtual
-            assert len(dataset.attrs) == 0
-            if name != "sample_id":
-                assert np.array_equal(dataset[()], block[name])
-                assert dataset.dtype == columns[name].dtype
-        text = h5py.check_string_dtype(file["sample_id"].dtype)
-        assert (text.encoding, text.length) == ("utf-8", 5)
+        writer.write(0, values)
+        writer.finish()
+    path = tmp_path / "train" / "00000.h5"
+    with h5py.File(path) as file:
+        assert file.userblock_size == (4096 if classes == 4 else 2**19)
+        assert sorted(file) == sorted(columns)
+        for name in values.keys() - {"sample_id"}:
+            assert np.array_equal(file[name][()], values[name])
+            assert file[name].dtype == columns[name].dtype
         assert file["sample_id"].asstr()[()].tolist() == ["é1", "", "12345"]
+        assert file["crc"].shape == (1, 6)
+
+
+def test_h5dump_reads_a_shard(sample: Any, tmp_path: Path) -> None:
+    if not (program := shutil.which("h5dump")):
+        pytest.skip("h5dump is not installed")
+    command = [program, "-d", "/labels", "-d", "/sample_id", "-d", "/features", str(sample.save(tmp_path))]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert run.stderr == ""
+    assert "(0): 3, -1, 0" in run.stdout
+    assert '"12345"' in run.stdout
+    assert "65504" in run.stdout
+
+
+def test_the_part_is_at_its_full_size_at_once_and_never_under_the_final_name(sample: Any, tmp_path: Path) -> None:
+    final = tmp_path / "train" / "00000.h5"
+    with sample.writer(tmp_path) as writer:
+        part = final.with_name("00000.h5.part")
+        size = part.stat().st_size
+        assert read_header(part).size == size
+        assert sorted(path.name for path in final.parent.iterdir()) == [
+            f"00000.h5.{ending}" for ending in ("journal", "lock", "part")
+        ]
+        for number in range(2):
+            writer.write(number, sample.block(number))
+            assert not final.exists()
+        writer.finish()
+        assert [path.name for path in final.parent.iterdir()] == ["00000.h5"]
+    assert final.stat().st_size == size
+
+
+@pytest.mark.usefixtures("commit_each")
+def test_every_step_is_on_the_disk_before_the_next(sample: Any, tmp_path: Path, watched: Any) -> None:
+    (tmp_path / "train").mkdir()
+    done = watched("create", "allocate", "write_at", "sync", "sync_folder", "rename", "remove")
+    sample.save(tmp_path)
+    steps = [step for step, before in zip(done, [None, *done], strict=False) if step != before]
+    part, journal = "00000.h5.part", "00000.h5.journal"
+    commit = [("write_at", part), ("sync", part), ("write_at", journal), ("sync", journal)]
+    assert steps[steps.index(("remove", journal)) :] == [
+        ("remove", journal),  # a journal never lies beside a file that it does not belong to
+        ("sync_folder", "train"),
+        ("create", "00000.h5.new"),
+        *[(step, "00000.h5.new") for step in ("allocate", "write_at", "sync")],
+        ("rename", "00000.h5.new", part),
+        ("sync_folder", "train"),
+        ("create", journal),
+        *[(step, journal) for step in ("allocate", "write_at", "sync")],
+        ("sync_folder", "train"),
+        *commit,
+        *commit,
+        ("write_at", part),  # the checksums
+        ("sync", part),
+        ("rename", part, "00000.h5"),
+        ("sync_folder", "train"),
+        ("remove", journal),
+        ("remove", part),
+        ("remove", "00000.h5.lock"),
+    ]
 
 
 @pytest.mark.usefixtures("handles")
-def test_an_error_in_the_block_leaves_nothing(tmp_path: Path, tree: Any) -> None:
-    def write_half() -> None:
-        with ShardWriter(tmp_path, PLAN, "train", 0, COLUMNS) as writer:
-            writer.append({name: values[:2] for name, values in BLOCK.items()})
-            assert (tmp_path / "train" / "00000.h5.part").exists()
-            assert not (tmp_path / "train" / "00000.h5").exists()
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        write_half()
-    assert tree(tmp_path) == {}
-
-
-def test_an_error_leaves_the_other_shards(tmp_path: Path, tree: Any) -> None:
-    save(tmp_path)
-    before = tree(tmp_path)
-    with pytest.raises(ZeroDivisionError), ShardWriter(tmp_path, PLAN, "train", 1, COLUMNS):
-        _ = 1 / 0
-    assert tree(tmp_path) == before
-
-
-@pytest.mark.usefixtures("handles")
-@pytest.mark.parametrize("rows", [0, 2, 4])
-def test_a_shard_of_another_number_of_rows_is_refused(rows: int, tmp_path: Path, refused: Any, tree: Any) -> None:
-    with refused("00000.h5", f"{rows} of 3 rows"), ShardWriter(tmp_path, PLAN, "train", 0, COLUMNS) as writer:
-        for row in range(rows):
-            writer.append({name: values[[row % 3]] for name, values in BLOCK.items()})
+@pytest.mark.parametrize("written", [[], [0], [1]])
+def test_a_shard_without_all_its_blocks_is_refused(
+    written: list[int], sample: Any, tmp_path: Path, refused: Any, tree: Any
+) -> None:
+    with refused("00000.h5", f"{2 - len(written)} of 2 blocks"), sample.writer(tmp_path, resume=False) as writer:
+        for number in written:
+            writer.write(number, sample.block(number))
+        writer.finish()
     assert tree(tmp_path) == {}
 
 
 @pytest.mark.parametrize("name", ["features", "logits", "index", "status"])
-def test_a_block_of_another_shape_is_refused(name: str, tmp_path: Path, refused: Any, tree: Any) -> None:
-    wrong = {**BLOCK, name: np.zeros((3, 9)) if BLOCK[name].ndim == 2 else np.zeros(2)}
-    with refused(name, "shape"), ShardWriter(tmp_path, PLAN, "train", 0, COLUMNS) as writer:
-        writer.append(wrong)
+def test_a_block_of_another_shape_is_refused_before_any_of_it_is_written(
+    name: str, sample: Any, tmp_path: Path, refused: Any, tree: Any
+) -> None:
+    good = sample.block(0)
+    wrong = {**good, name: np.zeros((2, 9)) if good[name].ndim == 2 else np.zeros(3)}
+    with refused(name, "shape"), sample.writer(tmp_path) as writer:
+        before = tree(tmp_path)
+        try:
+            writer.write(0, wrong)
+        finally:
+            assert tree(tmp_path) == before
     assert tree(tmp_path) == {}
 
 
 @pytest.mark.usefixtures("handles")
 def test_a_header_that_is_too_large_leaves_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: Any, tree: Any
+    sample: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: Any, tree: Any
 ) -> None:
-    monkeypatch.setattr(layout, "MAX_USER_BLOCK", 64)
-    with refused("class names"), ShardWriter(tmp_path, PLAN, "train", 0, COLUMNS):
+    monkeypatch.setattr("featurecache.shards.header.MAX_USER_BLOCK", 64)
+    with refused("class names"), sample.writer(tmp_path):
         pass
     assert tree(tmp_path) == {}
 
 
 @pytest.mark.usefixtures("handles")
-@pytest.mark.parametrize("operation", ["allocate", "write_at", "publish", "flush"])
-def test_a_full_disk_leaves_nothing(operation: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tree: Any) -> None:
-    def full(*_: Any) -> None:
-        raise OSError(28, "No space left on device")
+def test_what_the_disk_gives_back_is_compared(
+    sample: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: Any
+) -> None:
+    def spoil(file: Path, start: int) -> None:
+        with file.open("r+b") as part:
+            part.seek(start)
+            part.write(b"\x55")
 
-    monkeypatch.setattr(f"featurecache.disk.{operation}", full)
-    with pytest.raises(OSError, match="No space left"):
-        save(tmp_path)
-    assert tree(tmp_path) == {}
-
-
-def test_the_head_is_the_state_of_a_linear_layer(tmp_path: Path) -> None:
-    layer = torch.nn.Linear(WIDTH, CLASSES)
-    start_cache(tmp_path / "deep" / "c", (layer.weight.detach().t().contiguous().t(), layer.bias.detach()))
-    torch.nn.Linear(WIDTH, CLASSES).load_state_dict(load_file(tmp_path / "deep" / "c" / "head.safetensors"))
-    assert torch.equal(load_file(tmp_path / "deep" / "c" / "head.safetensors")["weight"], layer.weight)
-
-
-def test_a_cache_without_a_head_is_an_empty_folder(tmp_path: Path, tree: Any) -> None:
-    start_cache(tmp_path / "c", None)
-    start_cache(tmp_path / "c", None)
-    assert tree(tmp_path) == {"c/": b""}
+    part = tmp_path / "train" / "00000.h5.part"
+    with refused("00000.h5.part", "logits of rows 2", "run the same"), sample.writer(tmp_path) as writer:
+        for number in range(2):
+            writer.write(number, sample.block(number))
+        spoil(part, read_header(part).span("logits", 1)[0])
+        writer.finish()
+    # The sound block stays; the other is made again.
+    with sample.writer(tmp_path) as writer:
+        assert writer.missing == [1]
+        writer.write(1, sample.block(1))
+        writer.finish()
+    assert (tmp_path / "train" / "00000.h5").read_bytes() == sample.save(tmp_path / "d").read_bytes()

@@ -1,0 +1,162 @@
+"""Agree on one plan: the first process writes it, every other one compares its own and takes the one that is there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import save
+from torch import Tensor
+
+from featurecache import disk, layout
+from featurecache.plan import CachePlan, SplitPlan, missing_shards, read_plan
+from featurecache.shards.lock import BeingWritten, check_unlocked, waiting
+from featurecache.writer import committed_rows, discard
+
+PATIENCE = 10.0  # seconds that others may take to write the plan
+
+
+def agree(cache: Path, wanted: CachePlan, head: tuple[Tensor, Tensor] | None) -> CachePlan:
+    """The plan on the disk, which holds every split that is wanted, and beside it the head.
+
+    cache: the folder, made where it is not there. wanted: this process's plan. head: weight (K, D) and bias (K,).
+    What was begun without a finished or committed row may be planned anew; ValueError naming the first difference
+    where rows of another making are there, BeingWritten where another process keeps the plan locked.
+    """
+    disk.make_folder(cache)
+    with waiting(cache / layout.CACHE_FILE, PATIENCE):
+        there = read_plan(cache) if (cache / layout.CACHE_FILE).exists() else None
+        if there is not None and not _same_making(there, wanted) and not _begun_at_all(cache, there):
+            for name, split in there.splits.items():
+                _clear(cache, name, split)
+            disk.remove(cache / layout.CACHE_FILE)
+            there = None
+        merged = wanted
+        if there is not None:
+            merged = _merged(cache, there.with_classes_of(wanted), wanted.with_classes_of(there))
+        if there is None or not (cache / layout.HEAD_FILE).exists():
+            write_head(cache, head)
+        if merged != there:
+            merged.save(cache)
+    return merged
+
+
+def write_head(cache: Path, head: tuple[Tensor, Tensor] | None) -> None:
+    """The head as a file of the cache; one of another making, without its plan, is replaced."""
+    if head is not None:
+        tensors = {"weight": head[0].contiguous(), "bias": head[1].contiguous()}
+        disk.write_bytes(cache / layout.HEAD_FILE, save(tensors))
+
+
+def _same_making(there: CachePlan, wanted: CachePlan) -> bool:
+    return (there.specification, there.classes, there.class_names) == (
+        wanted.specification,
+        wanted.classes,
+        wanted.class_names,
+    )
+
+
+def _merged(cache: Path, there: CachePlan, wanted: CachePlan) -> CachePlan:
+    there.check_same(wanted, cache)
+    merged = there
+    for name, split in wanted.splits.items():
+        old = there.splits.get(name)
+        if old is not None and old != split and (_but_threads(old, split) or _begun(cache, there, name)):
+            check_split(cache, name, old, split)
+            continue
+        if old is not None and old != split:
+            _clear(cache, name, old)
+        merged = merged.with_split(name, split)
+    return merged
+
+
+def check_split(cache: Path, name: str, there: SplitPlan, wanted: SplitPlan) -> None:
+    """ValueError naming the first difference that makes the rows of a split others than the wanted ones.
+
+    A split that is complete stays what it is, whatever it was made with; its bounds and threads are taken over.
+    """
+    for what in ("rows", "views", "data"):
+        old, new = getattr(there, what), getattr(wanted, what)
+        if old != new:
+            raise ValueError(
+                f"{cache}: split {name!r} was made from other data ({what}: {str(old)[:20]}, now {str(new)[:20]}); "
+                "use another split name or another folder"
+            )
+    if not missing_shards(cache, name, there):
+        return
+    for what, old, new in _differences(there, wanted):
+        raise ValueError(
+            f"{cache}: split {name!r} was begun with {what} {str(old)[:60]}, now {str(new)[:60]}; "
+            f"go on with what it was begun with, or delete {cache / name} to begin it again"
+        )
+
+
+def check_agreed(cache: Path, plan: CachePlan, name: str) -> None:
+    """ValueError when a split has been planned anew since it was agreed on; to be asked with its files locked."""
+    with waiting(cache / layout.CACHE_FILE, PATIENCE):
+        there = read_plan(cache)
+    if name not in there.splits or there.to_json(only=name) != plan.to_json(only=name):
+        raise ValueError(
+            f"{cache}: split {name!r} was planned anew by another process meanwhile; give all processes the same "
+            "options, and run the same extraction again"
+        )
+
+
+def _but_threads(there: SplitPlan, wanted: SplitPlan) -> bool:
+    """Whether two plans of a split differ in nothing but the threads."""
+    return replace(there, made_with=wanted.made_with) == wanted and not _differences(there, wanted)
+
+
+def _differences(there: SplitPlan, wanted: SplitPlan) -> list[tuple[str, Any, Any]]:
+    pairs: list[tuple[str, Any, Any]] = [("--batch-size", there.batch_size, wanted.batch_size)]
+    one, two = there.made_with or {}, wanted.made_with or {}
+    pairs += [(what, one.get(what), two.get(what)) for what in ("device", "seed")]
+    old, new = one.get("versions"), two.get("versions")
+    old, new = (old if isinstance(old, dict) else {}), (new if isinstance(new, dict) else {})
+    pairs += [(name, old.get(name, "absent"), new.get(name, "absent")) for name in sorted({*old, *new})]
+    return [(what, a, b) for what, a, b in pairs if a != b]
+
+
+def _begun_at_all(cache: Path, plan: CachePlan) -> bool:
+    return any(_begun(cache, plan, name) for name in plan.splits)
+
+
+def _begun(cache: Path, plan: CachePlan, name: str) -> bool:
+    """Whether a shard of the split is finished, holds committed rows, or is being written."""
+    shards = range(plan.splits[name].shards)
+    if len(missing_shards(cache, name, plan.splits[name])) < len(shards):
+        return True
+    if not (cache / name).is_dir():
+        return False
+    return any(committed_rows(cache, plan, name, shard) or _held(cache, name, shard) for shard in shards)
+
+
+def check_free(cache: Path, splits: Iterable[str], rank: int = 0, world_size: int = 1) -> None:
+    """BeingWritten when another process is writing a file that this one would write. It takes no time.
+
+    cache: the folder. splits: names. rank, world_size: as in featurecache.extract.
+    """
+    if not (cache / layout.CACHE_FILE).exists():
+        return
+    plan = read_plan(cache)
+    for name in splits:
+        for shard in missing_shards(cache, name, plan.splits[name]) if name in plan.splits else ():
+            if shard % world_size == rank:
+                check_unlocked(layout.shard_path(cache, name, shard))
+
+
+def _held(cache: Path, name: str, shard: int) -> bool:
+    try:
+        check_unlocked(layout.shard_path(cache, name, shard))
+    except BeingWritten:
+        return True
+    return False
+
+
+def _clear(cache: Path, name: str, split: SplitPlan) -> None:
+    """Remove what was begun of a split's shards and holds no row."""
+    for shard in range(split.shards):
+        discard(layout.shard_path(cache, name, shard))
+    disk.remove_folder(cache / name)
