@@ -32,6 +32,7 @@ def agree(cache: Path, wanted: CachePlan, head: tuple[Tensor, Tensor] | None) ->
             for name, split in there.splits.items():
                 _clear(cache, name, split)
             disk.remove(cache / layout.CACHE_FILE)
+            disk.sync_folder(cache)  # or the old plan might come back beside the new head
             there = None
         merged = wanted
         if there is not None:

@@ -81,6 +81,7 @@ MEND = "delete this file and run the same extraction again"
 
 MAX_OFFSET = 2**63
 MAX_DEPTH = 32  # of lists and objects in one another
+MAX_BRACKETS = 2**21  # in a document; class names may hold some
 MAX_ROWS, MAX_WIDTH, MAX_CLASSES, MAX_ID = 2**40, 2**20, 10**6, 4096
 REQUIRED = ("features", "labels", "index", "sample_id", "status", "crc")
 OPTIONAL = ("logits", "view")
@@ -162,6 +163,8 @@ def parse_json(text: bytes, path: Path) -> dict[str, Any]:
     deeper than 32: what stands in a file means the same to every reader, and no later step fails on it.
     """
     try:
+        if text.count(b"[") + text.count(b"{") > MAX_BRACKETS:  # a byte of text may become a hundred of memory
+            raise ValueError(f"more than {MAX_BRACKETS} brackets")
         value = json.loads(text.decode(), object_pairs_hook=_object)
         if _depth_exceeds(value, MAX_DEPTH):
             raise ValueError(f"nested deeper than {MAX_DEPTH}")

@@ -45,12 +45,15 @@ class Table:
         row_bytes = sum(column.nbytes for name, column in one.items() if name != "crc")
         block = min(BLOCK_ROWS, max(1, BLOCK_BYTES // row_bytes))
         rows = len(self.features)
+        ids = (self.ids[low : low + BLOCK_ROWS] for low in range(0, rows, BLOCK_ROWS))
+        given = (values for values in (self.features, self.logits) if values is not None)
+        values = (array[low : low + block] for array in given for low in range(0, rows, block))
         return SplitPlan(
             rows,
             block,
             even_bounds(rows, row_bytes=row_bytes, batch_size=block),
             seen,
-            data_digest((self.ids[low : low + BLOCK_ROWS] for low in range(0, rows, BLOCK_ROWS)), self.labels),
+            data_digest(ids, self.labels, values),
             self.views,
         )
 

@@ -269,7 +269,7 @@ def committed_rows(cache: Path, plan: CachePlan, split: str, shard: int) -> int:
     final = layout.shard_path(cache, split, shard)
     try:
         header = read_header(disk.part_name(final))
-    except (OSError, ValueError):
+    except (FileNotFoundError, ValueError):
         return 0
     done = recorded(_journal(final), zlib.crc32(header.pack()), len(header.data), header.blocks)
     return sum(min(header.block, header.rows - block * header.block) for block in done)

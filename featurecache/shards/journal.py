@@ -92,7 +92,7 @@ def recorded(path: Path, key: int, columns: int, blocks: int) -> dict[int, tuple
     """What a journal records, read only; nothing where there is none or it belongs to another shard."""
     try:
         raw = disk.read_head(path, MAX_JOURNAL)
-    except OSError:
+    except FileNotFoundError:
         return {}
     records = _Records(key, columns)
     return records.replay(raw, blocks)[0] if raw.startswith(records.start) else {}

@@ -46,8 +46,8 @@ class Lock:
             time.sleep(0.01)
         self._file = file
         try:
-            os.ftruncate(file, 0)
-            os.pwrite(file, _myself(), 0)
+            disk.truncate(file, 0)
+            disk.write_at(file, _myself(), 0)
         except BaseException:
             self.release()
             raise
@@ -55,7 +55,7 @@ class Lock:
     def _try(self) -> int | None:
         """The locked file, or None where another process holds it."""
         while True:
-            file = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o666)
+            file = disk.create_or_keep(self._path)
             try:
                 if not _grab(file) or _is(file, self._path):
                     return file

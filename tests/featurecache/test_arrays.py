@@ -249,3 +249,11 @@ def test_a_fault_at_any_operation(operation: str, sticky: bool, tmp_path: Path, 
         assert [name for name in left if name.startswith("train")] == []
         save(path)
         assert tree(path) == wanted
+
+
+def test_a_shard_of_other_features_is_another_cache(tmp_path: Path, refused: Any) -> None:
+    for name, number in (("a", 1.0), ("b", 2.0)):
+        write(tmp_path / name, "train", np.full((3, 2), number, np.float32), np.zeros(3, int))
+    (tmp_path / "a" / "train" / "00000.h5").replace(tmp_path / "b" / "train" / "00000.h5")
+    with refused("00000.h5", "another cache"):
+        _ = FeatureCache(tmp_path / "b")["train"]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -134,6 +137,21 @@ def test_all_at_once_make_one_cache(pictures: Any, network: Any, tmp_path: Path,
     assert errors == []
     for rank in range(4):
         run(network(0), {"train": pictures(29)}, tmp_path / "whole", rank, 4)
+    assert tree(tmp_path / "c") == tree(tmp_path / "whole")
+
+
+def test_without_locks_the_shares_keep_processes_apart(
+    pictures: Any, model: nn.Sequential, tmp_path: Path, tree: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for rank in range(2):
+        run(model, {"train": pictures(7)}, tmp_path / "whole", rank, 2)
+
+    def unsupported(*_: Any) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", unsupported)
+    for rank in (1, 0):
+        run(model, {"train": pictures(7)}, tmp_path / "c", rank, 2)
     assert tree(tmp_path / "c") == tree(tmp_path / "whole")
 
 

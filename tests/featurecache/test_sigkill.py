@@ -35,6 +35,6 @@ def test_nothing_is_lost_or_done_twice_whatever_is_killed() -> None:
 
 
 def test_an_extraction_that_forgets_is_found_out() -> None:
-    done = run(6, "import featurecache.writer as writer\nwriter._checked = lambda *given: {}")
+    done = run(3, "import featurecache.writer as writer\nwriter._checked = lambda *given: {}")
     assert done.returncode == 1, done.stdout + done.stderr
     assert "again or twice" in next(line for line in done.stdout.splitlines() if "MISSED" in line)

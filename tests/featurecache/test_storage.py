@@ -180,3 +180,11 @@ def test_the_bytes_of_an_array_are_not_copied(dtype: str) -> None:
     view = as_bytes(values)
     assert (view.nbytes, view.itemsize) == (values.nbytes, 1)
     assert np.shares_memory(np.frombuffer(view, np.uint8), values)
+
+
+def test_digests_tell_features_apart() -> None:
+    ids, labels = [np.array([b"a", b"b"])], np.array([0, 1])
+    values = np.arange(6.0).reshape(2, 3)
+    digest = data_digest(ids, labels, [values])
+    assert digest == data_digest(ids, labels, [np.asfortranarray(values)])
+    assert digest not in {data_digest(ids, labels, other) for other in ([], [values + 1], [values, values])}

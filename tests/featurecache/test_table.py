@@ -50,9 +50,10 @@ def test_large_tables_become_several_files(monkeypatch: pytest.MonkeyPatch) -> N
     assert all(bound % plan.batch_size == 0 for bound in plan.bounds[:-1])
 
 
-def test_the_data_are_known_by_their_names_and_labels() -> None:
+def test_the_data_are_known_by_their_names_labels_and_values() -> None:
     one = rows_of(FEATURES, sample_ids=list("abcdef")).plan(seen=True)
-    assert one.data == rows_of(FEATURES + 1, sample_ids=list("abcdef")).plan(seen=True).data
+    assert one.data == rows_of(FEATURES.copy(), sample_ids=list("abcdef")).plan(seen=True).data
+    assert one.data != rows_of(FEATURES + 1, sample_ids=list("abcdef")).plan(seen=True).data
     assert one.data != rows_of(FEATURES, sample_ids=list("abcdeg")).plan(seen=True).data
     assert one.data != rows_of(FEATURES, sample_ids=list("abcdef"), labels=LABELS).plan(seen=True).data
     assert (one.seen, one.made_with) == (True, None)

@@ -11,7 +11,6 @@ import pytest
 
 from featurecache import disk
 from featurecache.plan import CachePlan, SplitPlan
-from featurecache.shards import checksums
 from featurecache.shards.header import read_header
 from featurecache.shards.lock import BeingWritten, Lock
 from featurecache.writer import Finished, ShardWriter, committed_rows, discard, tidy
@@ -164,7 +163,9 @@ def test_a_part_of_another_making_is_replaced(sample: Any, whole: bytes, tmp_pat
 
 
 @pytest.mark.usefixtures("handles")
-@pytest.mark.parametrize("where", ["while the blocks are compared", "while the journal is read"])
+@pytest.mark.parametrize(
+    "where", ["shards.checksums.wrong_blocks", "shards.journal.Journal._replay", "writer.read_header"]
+)
 @pytest.mark.parametrize("error", [KeyboardInterrupt, OSError(5, "Input/output error")])
 def test_an_error_while_it_is_opened_again_loses_nothing(
     where: str, error: BaseException, sample: Any, whole: bytes, tmp_path: Path, tree: Any
@@ -176,10 +177,7 @@ def test_an_error_while_it_is_opened_again_loses_nothing(
         raise error
 
     with pytest.MonkeyPatch.context() as patch:
-        if where == "while the blocks are compared":
-            patch.setattr(checksums, "wrong_blocks", stop)
-        else:
-            patch.setattr("featurecache.shards.journal.Journal._replay", stop)
+        patch.setattr(f"featurecache.{where}", stop)
         with pytest.raises((KeyboardInterrupt, OSError)):
             sample.writer(tmp_path)
     assert tree(tmp_path) == before
@@ -219,17 +217,17 @@ def test_a_full_disk_at_any_operation_is_reported_and_gone_on_from(
 
 @pytest.mark.usefixtures("handles")
 def test_a_disk_that_failed_is_not_asked_to_commit(sample: Any, tmp_path: Path, failing: Any, tree: Any) -> None:
-    written = len(sample.values)
-    with (
-        pytest.raises(OSError, match="No space left"),
-        failing("sync", at=0) as synced,
-        sample.writer(tmp_path) as writer,
-    ):
-        writer.write(0, sample.block(0))
-        before = synced[0]
-        with failing("write_at", at=written):  # the last column of the second block
-            writer.write(1, sample.block(1))
-    assert synced[0] == before
+    def write() -> None:
+        with sample.writer(tmp_path) as writer:
+            writer.write(0, sample.block(0))
+            before.append(synced[0])
+            with failing("write_at", at=len(sample.values)):  # the last column of the second block
+                writer.write(1, sample.block(1))
+
+    before: list[int] = []
+    with failing("sync", at=0) as synced, pytest.raises(OSError, match="No space left"):
+        write()
+    assert before == synced
     assert tree(tmp_path) == {}
 
 

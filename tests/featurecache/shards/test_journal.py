@@ -144,8 +144,12 @@ def test_a_block_that_the_shard_does_not_have_is_left_out(tmp_path: Path) -> Non
 def test_no_journal_records_nothing(tmp_path: Path) -> None:
     assert recorded(tmp_path / "j", KEY, 2, BLOCKS) == {}
     assert not (tmp_path / "j").exists()
+
+
+def test_a_journal_that_cannot_be_read_is_not_taken_for_none(tmp_path: Path, refused: Any) -> None:
     (tmp_path / "j").mkdir()
-    assert recorded(tmp_path / "j", KEY, 2, BLOCKS) == {}
+    with refused("j", error=OSError):
+        recorded(tmp_path / "j", KEY, 2, BLOCKS)
 
 
 @pytest.mark.usefixtures("handles")

@@ -50,7 +50,7 @@ def test_another_process_is_named_within_a_second_and_gone_when_it_is_killed(
     began = time.monotonic()
     parts = (str(target), f"process {holder.pid} ", socket.gethostname(), "run again")
     with refused(*parts, error=BeingWritten):
-        Lock(target, patience=0.5)
+        Lock(target, patience=0.2)
     assert time.monotonic() - began < 1
     holder.kill()
     holder.wait()
