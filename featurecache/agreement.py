@@ -7,14 +7,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import save
+from safetensors import SafetensorError
+from safetensors.torch import load, save
 from torch import Tensor
 
 from featurecache import disk, layout
 from featurecache.plan import CachePlan, SplitPlan, missing_shards, read_plan
 from featurecache.shards.lock import BeingWritten, check_unlocked, waiting
+from featurecache.storage import head_digest
 from featurecache.writer import committed_rows, discard
 
+MAX_HEAD = 2**34  # bytes
 PATIENCE = 10.0  # seconds that others may take to write the plan
 
 
@@ -37,11 +40,23 @@ def agree(cache: Path, wanted: CachePlan, head: tuple[Tensor, Tensor] | None) ->
         merged = wanted
         if there is not None:
             merged = _merged(cache, there.with_classes_of(wanted), wanted.with_classes_of(there))
-        if there is None or not (cache / layout.HEAD_FILE).exists():
+        if there is None or not has_head(cache, merged):
             write_head(cache, head)
         if merged != there:
             merged.save(cache)
     return merged
+
+
+def has_head(cache: Path, plan: CachePlan) -> bool:
+    """Whether the head that the plan names is there and sound, or it names none."""
+    wanted = plan.specification.get("head")
+    if wanted is None:
+        return True
+    try:
+        tensors = load(disk.read_head(cache / layout.HEAD_FILE, MAX_HEAD))
+        return bool(head_digest(tensors["weight"], tensors["bias"]) == wanted)
+    except (OSError, SafetensorError, KeyError):
+        return False
 
 
 def write_head(cache: Path, head: tuple[Tensor, Tensor] | None) -> None:

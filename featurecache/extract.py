@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,17 +15,18 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from featurecache import layout
-from featurecache.agreement import agree, check_free, check_split
+from featurecache.agreement import agree, check_free, check_split, has_head
 from featurecache.checkpoint import digest
 from featurecache.classifier import Classifier, find_classifier
 from featurecache.described import ids_of, rows_of
-from featurecache.filling import fill, tidy_split
+from featurecache.filling import FirstBatch, fill, tidy_split
 from featurecache.passes import Progress, SplitPass
-from featurecache.plan import missing_shards, read_plan
+from featurecache.plan import CachePlan, missing_shards, read_plan
 from featurecache.proof import logits_of
 from featurecache.specification import Specification
 from featurecache.storage import check_dtype
 from featurecache.surroundings import own_randomness, surroundings
+from featurecache.writer import tidy
 
 
 @dataclass
@@ -105,16 +106,38 @@ def extract(
         if (complete := _complete(cache, splits, weights, asked)) is not None:
             return complete
         found = _find(model, splits, layer, batch_size, target)
-        plan = asked.with_splits(asked.plan(found, weights), splits)
-        plan = agree(cache, plan, (found.weight, found.bias))
-        done, began = Extraction(found.name), time.perf_counter()
-        done.kept = [name for name in splits if not missing_shards(cache, name, plan.splits[name])]
-        passes = [SplitPass(model, found.name, plan, name, data, target, workers) for name, data in splits.items()]
-        done.written = fill(cache, passes, rank, world_size, progress)
+        wanted = asked.with_splits(asked.plan(found, weights), splits)
+
+        def passes(plan: CachePlan) -> list[SplitPass]:
+            return [SplitPass(model, found.name, plan, name, data, target, workers) for name, data in splits.items()]
+
+        likely = _likely(cache, wanted)
+        began, runs = time.perf_counter(), passes(likely)
+        with closing(FirstBatch(cache, runs, rank, world_size)) as first:
+            plan = agree(cache, wanted, (found.weight, found.bias))
+            done = Extraction(found.name, kept=[name for name in splits if not _missing(cache, plan, name)])
+            if any(plan.to_json(only=name) != likely.to_json(only=name) for name in splits):
+                runs = passes(plan)  # of what another process began
+            done.written = fill(cache, runs, rank, world_size, progress, first=first)
         done.seconds = time.perf_counter() - began
-        left = {name: len(missing_shards(cache, name, plan.splits[name])) for name in splits}
-        done.unfinished = {name: files for name, files in left.items() if files}
+        done.unfinished = {name: files for name in splits if (files := _missing(cache, plan, name))}
     return done
+
+
+def _likely(cache: Path, wanted: CachePlan) -> CachePlan:
+    """The plan that will be agreed on, as far as one can tell before: what is there keeps its bounds."""
+    if not (cache / layout.CACHE_FILE).exists():
+        return wanted
+    likely, there = wanted, read_plan(cache).splits
+    for name, split in wanted.splits.items():
+        old = there.get(name)
+        if old is not None and (old.rows, old.batch_size) == (split.rows, split.batch_size):
+            likely = likely.with_split(name, old)
+    return likely
+
+
+def _missing(cache: Path, plan: CachePlan, name: str) -> int:
+    return len(missing_shards(cache, name, plan.splits[name]))
 
 
 def _check(splits: Mapping[str, Dataset[Any]], batch_size: int, rank: int, world_size: int) -> None:
@@ -130,17 +153,18 @@ def _check(splits: Mapping[str, Dataset[Any]], batch_size: int, rank: int, world
 
 def _complete(cache: Path, splits: Mapping[str, Dataset[Any]], weights: str, asked: Specification) -> Extraction | None:
     """What there is to say when all is there already, without a forward; None when something is to be done."""
-    if not all((cache / name).exists() for name in (layout.CACHE_FILE, layout.HEAD_FILE)):
+    if not (cache / layout.CACHE_FILE).exists():
         return None
     there = read_plan(cache)
-    if not asked.says(there, weights) or not set(splits) <= set(there.splits):
+    if not has_head(cache, there) or not asked.says(there, weights) or not set(splits) <= set(there.splits):
         return None
-    if any(missing_shards(cache, name, there.splits[name]) for name in splits):
+    if any(_missing(cache, there, name) for name in splits):
         return None
     wanted = asked.with_splits(there, splits)
     for name in splits:
         check_split(cache, name, there.splits[name], wanted.splits[name])
         tidy_split(cache, name, there.splits[name])
+    tidy(cache / layout.CACHE_FILE)
     return Extraction(there.specification["layer"], kept=list(splits))
 
 

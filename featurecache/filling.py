@@ -13,24 +13,26 @@ from featurecache.writer import Finished, ShardWriter, tidy
 
 
 def fill(
-    cache: Path, passes: Sequence[SplitPass], rank: int, world_size: int, progress: Progress | None
+    cache: Path,
+    passes: Sequence[SplitPass],
+    rank: int,
+    world_size: int,
+    progress: Progress | None,
+    *,
+    first: FirstBatch | None = None,
 ) -> dict[str, int]:
     """Write the missing shards whose number is `rank` modulo `world_size`; the rows that were computed, by split.
 
-    The first batch is computed and checked before anything is written, and every shard has its room on the disk
-    before the second. An error leaves what was committed; the next run goes on from there.
+    first: the first batch, where it is computed already; it comes before any file. Every shard has its room on the
+    disk before the second batch is computed. An error leaves what was committed; the next run goes on from there.
     """
-    todo = []
+    written: dict[str, int] = {}
     for run in passes:
         tidy_split(cache, run.name, run.split)
-        todo += [(run, shard) for shard in missing_shards(cache, run.name, run.split) if shard % world_size == rank]
-    written: dict[str, int] = {}
-    if not todo:
-        return written
     with ExitStack() as stack:
-        first = stack.enter_context(closing(_First(cache, *todo[0])))
+        first = first or stack.enter_context(closing(FirstBatch(cache, passes, rank, world_size)))
         writers = []
-        for run, shard in todo:
+        for run, shard in _todo(cache, passes, rank, world_size):
             try:
                 writers.append((run, shard, stack.enter_context(run.writer(cache, shard))))
             except Finished:
@@ -67,23 +69,36 @@ def _write(
     return rows
 
 
-class _First:
-    """The first batch of all, computed before anything is written.
+def _todo(cache: Path, passes: Sequence[SplitPass], rank: int, world_size: int) -> list[tuple[SplitPass, int]]:
+    """The missing shards of a rank."""
+    return [
+        (run, shard)
+        for run in passes
+        for shard in missing_shards(cache, run.name, run.split)
+        if shard % world_size == rank
+    ]
 
-    Nothing is computed where a file of the shard is there already: some of its batches are in it.
+
+class FirstBatch:
+    """The first batch of this process, computed and checked before anything is written.
+
+    Nothing is computed where a file of its shard is there already: some of its batches are in it.
     """
 
-    def __init__(self, cache: Path, run: SplitPass, shard: int) -> None:
-        self._run, self._shard = run, shard
-        self._every = list(range(-(-(run.split.bounds[shard + 1] - run.split.bounds[shard]) // run.split.batch_size)))
-        self._rest = run.blocks(shard, self._every)
+    def __init__(self, cache: Path, passes: Sequence[SplitPass], rank: int, world_size: int) -> None:
         self._first: list[tuple[int, Block]] = []
-        if not disk.part_name(layout.shard_path(cache, run.name, shard)).exists():
-            self._first = [next(self._rest)]
+        self._rest: Generator[tuple[int, Block], None, None] | None = None
+        for run, shard in _todo(cache, passes, rank, world_size)[:1]:
+            if not disk.part_name(layout.shard_path(cache, run.name, shard)).exists():
+                rows = run.split.bounds[shard + 1] - run.split.bounds[shard]
+                self._run, self._shard = run, shard
+                self._every = list(range(-(-rows // run.split.batch_size)))
+                self._rest = run.blocks(shard, self._every)
+                self._first = [next(self._rest)]
 
     def blocks(self, run: SplitPass, shard: int, missing: Sequence[int]) -> Generator[tuple[int, Block], None, None]:
         """The missing blocks of a shard, the one that is computed among them."""
-        if self._first and (run, shard) == (self._run, self._shard) and list(missing) == self._every:
+        if self._rest and (run, shard) == (self._run, self._shard) and list(missing) == self._every:
             yield from self._first
             yield from self._rest
         else:
@@ -91,4 +106,5 @@ class _First:
 
     def close(self) -> None:
         """End the pass: an error's traceback must not keep the model's hooks and the threads."""
-        self._rest.close()
+        if self._rest:
+            self._rest.close()

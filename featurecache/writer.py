@@ -242,7 +242,7 @@ class ShardWriter:
 
 
 def tidy(final: Path) -> None:
-    """Remove what a crash right after the renaming left beside a finished shard."""
+    """Remove what a crash right after the renaming left beside a finished file."""
     if any(final.with_name(final.name + ending).exists() for ending in (JOURNAL, LOCK)):
         with suppress(BeingWritten):
             disk.sync_folder(final.parent)  # before the journal goes, the new name must be there for good

@@ -12,6 +12,7 @@ import os
 import socket
 import sys
 import time
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -45,6 +46,7 @@ class Lock:
                 raise _being_written(target, self._path)
             time.sleep(0.01)
         self._file = file
+        _HELD.add(self)
         try:
             disk.truncate(file, 0)
             disk.write_at(file, _myself(), 0)
@@ -69,10 +71,33 @@ class Lock:
 
     def release(self) -> None:
         """Let others write."""
+        if self._file < 0:  # a child's copy
+            return
+        _HELD.discard(self)
         try:
             disk.remove(self._path)
         finally:
             os.close(self._file)
+            self._file = -1
+
+    def leave_to_parent(self) -> None:
+        """Close this process's copy of its parent's lock, which stays held."""
+        os.close(self._file)
+        self._file = -1
+
+
+# A forked child inherits the open file, and the lock would outlive the parent in it: so it closes it first of all.
+_HELD: weakref.WeakSet[Lock] = weakref.WeakSet()
+
+
+def _leave_to_parent() -> None:
+    for lock in list(_HELD):
+        lock.leave_to_parent()
+    _HELD.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_leave_to_parent)
 
 
 def check_unlocked(target: Path) -> None:

@@ -15,11 +15,13 @@ from torch import Tensor
 from featurecache.agreement import agree, check_agreed, check_free, check_split
 from featurecache.plan import CachePlan, SplitPlan, read_plan
 from featurecache.shards.lock import BeingWritten, Lock
+from featurecache.storage import head_digest
 from featurecache.writer import ShardWriter
 
+HEAD = (torch.arange(8.0).reshape(2, 4).t(), torch.zeros(4))  # its weight is not contiguous
 MADE_WITH = {"device": "cpu", "threads": 1, "seed": 0, "versions": {"torch": "2.10", "numpy": "2.4"}}
 SPLIT = SplitPlan(3, 2, (0, 3), True, "ab", 1, MADE_WITH)
-PLAN = CachePlan({"source": "extract", "head": "x", "logits": "float32"}, 4).with_split("train", SPLIT)
+PLAN = CachePlan({"source": "extract", "head": head_digest(*HEAD), "logits": "float32"}, 4).with_split("train", SPLIT)
 OTHER = replace(PLAN, specification={**PLAN.specification, "head": "y"})
 
 
@@ -44,8 +46,8 @@ def write(cache: Path, sample: Any, plan: CachePlan = PLAN, blocks: int = 1) -> 
 
 @pytest.fixture
 def head() -> tuple[Tensor, Tensor]:
-    """The classifier: its weight is not contiguous."""
-    return torch.arange(8.0).reshape(2, 4).t(), torch.zeros(4)
+    """The classifier."""
+    return HEAD
 
 
 def test_the_first_writes_the_plan_and_the_head(head: tuple[Tensor, Tensor], tmp_path: Path, tree: Any) -> None:
@@ -104,7 +106,7 @@ def test_rows_of_another_making_are_refused(blocks: int, sample: Any, tmp_path: 
     agree(tmp_path, PLAN, None)
     write(tmp_path, sample, blocks=blocks)
     before = tree(tmp_path)
-    with refused(str(tmp_path), "its head is x", "was y", "another folder"):
+    with refused(str(tmp_path), "its head is d587bbef", "was y", "another folder"):
         agree(tmp_path, OTHER, None)
     with refused("class names"):
         agree(tmp_path, replace(PLAN, class_names=("a", "b", "c", "d")), None)
@@ -117,7 +119,7 @@ def test_a_plan_whose_files_are_being_written_is_not_replaced(
     agree(tmp_path, PLAN, None)
     with ShardWriter(tmp_path, PLAN, "train", 0, sample.columns):  # and not a row is committed yet
         before = tree(tmp_path)
-        with refused("its head is x"):
+        with refused("its head is d587bbef"):
             agree(tmp_path, OTHER, None)
         with refused("--batch-size 2", "now 3"):
             agree(tmp_path, with_train(batch_size=3), None)
@@ -266,3 +268,14 @@ def test_a_full_disk_leaves_no_half_of_a_plan(
         assert {name: data for name, data in tree(cache).items() if data}.items() <= wanted.items()
         agree(cache, PLAN, head)
         assert tree(cache) == wanted
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, Path.touch, lambda file: file.write_bytes(b"x" * 100)])
+def test_a_head_that_is_lost_or_damaged_is_written_again(
+    damage: Any, head: tuple[Tensor, Tensor], tmp_path: Path, tree: Any
+) -> None:
+    agree(tmp_path, PLAN, head)
+    before = tree(tmp_path)
+    damage(tmp_path / "head.safetensors")
+    agree(tmp_path, PLAN, head)
+    assert tree(tmp_path) == before

@@ -148,7 +148,7 @@ def test_the_command_says_it_in_one_line_and_goes_on(harness: Any, tmp_path: Pat
 def test_a_writer_that_does_not_flush_is_found_out(harness: Any, tmp_path: Path) -> None:
     scenario = harness.scenarios.extraction(tmp_path / "made")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(harness.trace.Recording, "_flushed", lambda *_: None)
+        patch.setattr(harness.recording.Recording, "_flushed", lambda *_: None)
         tally = harness.power.cut_anywhere(scenario, tmp_path, "one run", recordings=1, images=20, seed=0)
     assert tally.wrong["committed blocks lost"] > 0
     assert tally.wrong["wrong files"] > 0
@@ -205,7 +205,7 @@ def test_a_commit_after_a_failed_flush_is_found_out(
 
 @pytest.mark.usefixtures("small")
 def test_what_does_not_pass_through_the_disk_is_found_out(harness: Any, tmp_path: Path) -> None:
-    recording = harness.trace.Recording(tmp_path / "root")
+    recording = harness.recording.Recording(tmp_path / "root")
     (tmp_path / "root").mkdir()
     with harness.disks.on(harness.disks.Disk(recording)):
         disk.write_bytes(tmp_path / "root" / "seen", b"x" * 5000)

@@ -166,3 +166,13 @@ def test_a_file_in_the_place_of_the_folder(pictures: Any, model: nn.Sequential, 
     (tmp_path / "file").touch()
     with refused(str(tmp_path / "file"), error=OSError):
         extract(model, {"train": pictures(7)}, tmp_path / "file")
+
+
+def test_an_overflow_in_the_first_batch_comes_before_anything_is_written(
+    pictures: Any, model: nn.Sequential, tmp_path: Path, refused: Any
+) -> None:
+    data = pictures(7)
+    data.inputs[1] *= 1e6
+    with refused("too large for float16", "--dtype float32"):
+        extract(model, {"train": data}, tmp_path / "c", batch_size=2)
+    assert list(tmp_path.iterdir()) == []

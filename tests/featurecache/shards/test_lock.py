@@ -224,3 +224,23 @@ def test_it_is_let_go_even_where_its_file_cannot_be_removed(target: Path, monkey
         with pytest.raises(OSError, match="Input/output"):
             lock.release()
     Lock(target).release()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_forked_child_does_not_keep_its_dead_parents_lock(target: Path) -> None:
+    code = (
+        "import os, sys, time; from pathlib import Path; from featurecache.shards.lock import Lock\n"
+        "lock = Lock(Path(sys.argv[1]))\n"
+        "if os.fork() == 0:\n"
+        "    lock.release(); print('child', flush=True); time.sleep(30); os._exit(0)\n"
+        "time.sleep(30)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code, str(target)], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        assert parent.stdout.readline() == "child\n"
+        with pytest.raises(BeingWritten):  # the child let go of its copy only
+            Lock(target)
+        parent.kill()
+        parent.wait()
+        Lock(target).release()
+        subprocess.run(["pkill", "-f", str(target)], check=False)
