@@ -36,6 +36,10 @@ def main() -> None:
 
     print(machine())
     print("one thread; two splits of float32 features, six shards, batches of 4 rows, every batch committed")
+    print(
+        "wrong would be: a file under its final name that is not whole, rows computed again, a refusal of more than one"
+    )
+    print("line, a commit after a failed flush, files left open, another byte or another file in the end")
     report, begun = Report(), time.perf_counter()
     for name in asked:
         row: Callable[[Report, Path, int], None] = ROWS_OF[name]

@@ -46,8 +46,8 @@ class Table:
         block = min(BLOCK_ROWS, max(1, BLOCK_BYTES // row_bytes))
         rows = len(self.features)
         ids = (self.ids[low : low + BLOCK_ROWS] for low in range(0, rows, BLOCK_ROWS))
-        given = (values for values in (self.features, self.logits) if values is not None)
-        values = (array[low : low + block] for array in given for low in range(0, rows, block))
+        stored = [(self.features, self.dtype)] + ([] if self.logits is None else [(self.logits, "float32")])
+        values = (_as(dtype, array[low : low + block]) for array, dtype in stored for low in range(0, rows, block))
         return SplitPlan(
             rows,
             block,
@@ -93,6 +93,12 @@ class Table:
         if self.logits is not None:
             block["logits"] = to_storage(self.logits[rows], "float32", ids, what="logits")
         return block
+
+
+def _as(dtype: str, values: NDArray[Any]) -> NDArray[Any]:
+    """Values in the stored dtype; what does not fit is refused when it is written."""
+    with np.errstate(over="ignore"):
+        return values.astype(dtype, copy=False)
 
 
 def table(

@@ -77,7 +77,7 @@ def full(report: Report, work: Path, seed: int) -> None:
                 report.line(f"{each.name}, {fault}, {count} operations", tally)
     with small(background=True):
         scenario = _made(extraction, work)
-        for fault in ("full for good", "input/output error, once"):
+        for fault in FAULTS:
             tally = fails_everywhere(scenario, work, fault, range(1, steps(scenario, work) + 1))
             report.line(f"{scenario.name}, commits in a thread of their own, {fault}", tally)
     _real(report, work)
