@@ -135,8 +135,10 @@ def read_plan(cache: Path) -> CachePlan:
     file = cache / layout.CACHE_FILE
     if not cache.is_dir() or not file.is_file():  # a pipe would be waited for
         what = "a folder without cache.json" if cache.is_dir() else "a file"
-        raise ValueError(f"{cache}: not a feature cache but {what}; expected the folder `rebalance extract` made "
-            "(where cache.json alone was lost, `rebalance info --rebuild` makes it again)")
+        raise ValueError(
+            f"{cache}: not a feature cache but {what}; expected the folder `rebalance extract` made "
+            "(where cache.json alone was lost, `rebalance info --rebuild` makes it again)"
+        )
     text = disk.read_head(file, MAX_DOCUMENT)
     document = layout.parse_json(text, file)
     layout.check_format(document, layout.CACHE_FORMAT, file)
