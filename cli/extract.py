@@ -116,7 +116,7 @@ def extract(
     """
     from featurecache import FeatureCache
     from featurecache import extract as extract_features
-    from featurecache.agreement import check_free
+    from featurecache.writing.agreement import check_free
 
     here, of = place(rank, world_size)
     check_free(cache, splits, here, of)

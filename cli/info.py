@@ -34,7 +34,7 @@ def info(cache: Path, rebuild: bool, common: Common) -> dict[str, Any]:
 
 
 def _rebuild(cache: Path) -> None:
-    from featurecache.rebuilding import rebuild
+    from featurecache.writing.rebuilding import rebuild
 
     plan = rebuild(cache)
     note(f"{cache / 'cache.json'}: made again, with {', '.join(plan.splits)}")

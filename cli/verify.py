@@ -52,7 +52,7 @@ def verify(cache: Path, common: Common) -> dict[str, Any]:
 
 def _bad(cache: FeatureCache) -> list[dict[str, Any]]:
     """Everything that is wrong, one entry a run of rows."""
-    from featurecache.verification import damages
+    from featurecache.reading.verification import damages
 
     found: list[dict[str, Any]] = []
     with progress("verify") as update:

@@ -6,7 +6,7 @@ from featurecache.arrays import write
 from featurecache.classifier import find_classifier
 from featurecache.extract import extract
 from featurecache.reader import FeatureCache
+from featurecache.reading.split import Split
 from featurecache.replacement import replace_classifier
-from featurecache.split import Split
 
 __all__ = ["FeatureCache", "Split", "extract", "find_classifier", "replace_classifier", "write"]

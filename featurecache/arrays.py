@@ -15,13 +15,13 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from featurecache import disk, layout
-from featurecache.agreement import agree
 from featurecache.plan import CachePlan, SplitPlan, missing_shards, read_plan
 from featurecache.shards.lock import waiting
-from featurecache.spool import Spool
 from featurecache.storage import check_dtype, head_digest
-from featurecache.table import Table, check_views, table
 from featurecache.writer import PATIENCE
+from featurecache.writing.agreement import agree
+from featurecache.writing.spool import Spool
+from featurecache.writing.table import Table, check_views, table
 
 
 class HasWeightAndBias(Protocol):

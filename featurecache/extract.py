@@ -15,18 +15,18 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from featurecache import layout
-from featurecache.agreement import agree, check_free, check_split, has_head
 from featurecache.checkpoint import digest
 from featurecache.classifier import Classifier, find_classifier
-from featurecache.described import ids_of, rows_of
-from featurecache.filling import FirstBatch, fill, tidy_split
-from featurecache.passes import Progress, SplitPass
+from featurecache.extraction.described import ids_of, rows_of
+from featurecache.extraction.filling import FirstBatch, fill, tidy_split
+from featurecache.extraction.passes import Progress, SplitPass
+from featurecache.extraction.specification import Specification
+from featurecache.extraction.surroundings import own_randomness, surroundings
 from featurecache.plan import CachePlan, missing_shards, read_plan
 from featurecache.proof import logits_of
-from featurecache.specification import Specification
 from featurecache.storage import check_dtype
-from featurecache.surroundings import own_randomness, surroundings
 from featurecache.writer import tidy
+from featurecache.writing.agreement import agree, check_free, check_split, has_head
 
 
 @dataclass

@@ -21,9 +21,9 @@ from torch import Tensor
 from featurecache import disk, layout
 from featurecache.plan import missing_shards, read_plan
 from featurecache.quoting import shown
-from featurecache.split import Split
+from featurecache.reading.split import Split
+from featurecache.reading.verification import damages
 from featurecache.storage import head_digest
-from featurecache.verification import damages
 from featurecache.writer import committed_rows
 
 

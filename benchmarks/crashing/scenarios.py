@@ -15,8 +15,9 @@ import torch
 from torch import nn
 from torch.utils.data import TensorDataset
 
-from featurecache import FeatureCache, extract, plan, table, write, writer
+from featurecache import FeatureCache, extract, plan, write, writer
 from featurecache.shards import checksums
+from featurecache.writing import table
 
 from .disks import Disk, on
 

@@ -66,7 +66,7 @@ def _arrays(folder: Path, seed: int) -> None:
     for split, rows in (("train", 9), ("val", 4)):
         labels = (torch.arange(rows) + seed) % CLASSES
         labels[1] = -1
-        with patch("featurecache.table.BLOCK_ROWS", 4):
+        with patch("featurecache.writing.table.BLOCK_ROWS", 4):
             features = _random(seed + rows, rows, WIDTH)
             logits = features @ head[0].T + head[1]
             write(folder, split, features, labels, logits=logits, head=head, class_names=NAMES, dtype="float32")
@@ -82,7 +82,7 @@ def _open_ended(folder: Path, seed: int) -> None:
 def _views(folder: Path, seed: int) -> None:
     """Two views of every image, and names without a head."""
     labels = ((torch.arange(5) + seed) % CLASSES).repeat(2)
-    with patch("featurecache.table.BLOCK_ROWS", 4):
+    with patch("featurecache.writing.table.BLOCK_ROWS", 4):
         write(folder, "train", _random(seed, 10, WIDTH), labels, class_names=NAMES, views=2)
 
 

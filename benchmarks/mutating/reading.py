@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from featurecache import FeatureCache
-from featurecache.split import Split
+from featurecache.reading.split import Split
 
 Seen: TypeAlias = dict[str, Any]
 

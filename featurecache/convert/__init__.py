@@ -13,8 +13,11 @@ import numpy as np
 from torch import Tensor
 
 from featurecache.arrays import HasWeightAndBias, write
-from featurecache.convert import hdf5, npy, npy_folder, npz, parquet, pickled, torch_file
+from featurecache.convert import npy, npy_folder, npz, torch_file
 from featurecache.convert.columns import ALIASES, Block, find_columns
+from featurecache.convert.hdf5 import files as hdf5
+from featurecache.convert.parquet import files as parquet
+from featurecache.convert.pickles import files as pickles
 from featurecache.layout import CACHE_FILE
 from featurecache.layout import shown as shown_path
 from featurecache.quoting import shown
@@ -49,7 +52,7 @@ FORMATS = (
     ),
     Format("npz", "a .npz file", npz.matches, npz.read, npz.save),
     Format("torch", "a .pt or .pth file of tensors", torch_file.matches, torch_file.read, None),
-    Format("pickle", "a .pkl file of NumPy arrays", pickled.matches, pickled.read, None),
+    Format("pickle", "a .pkl file of NumPy arrays", pickles.matches, pickles.read, None),
     Format("h5", "a .h5 file", hdf5.matches, hdf5.read, hdf5.save),
     Format("parquet", "a .parquet file", parquet.matches, parquet.read, parquet.save),
 )

@@ -15,8 +15,8 @@ import numpy as np
 from featurecache.convert.blocks import as_block, table_blocks
 from featurecache.convert.columns import Block, find_columns
 from featurecache.convert.npy import open_array, write_header
-from featurecache.convert.parquet import save_table
-from featurecache.convert.parquet_table import Table
+from featurecache.convert.parquet.files import save_table
+from featurecache.convert.parquet.table import Table
 from featurecache.convert.rows import columns_of, cut, save_head
 from featurecache.disk import replacing
 from featurecache.layout import shown as shown_path

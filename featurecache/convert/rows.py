@@ -14,7 +14,7 @@ from featurecache.convert.blocks import block_rows
 from featurecache.disk import replacing
 from featurecache.layout import HEAD_FILE
 from featurecache.reader import FeatureCache
-from featurecache.split import Array, Split
+from featurecache.reading.split import Array, Split
 
 
 def columns_of(split: Split) -> dict[str, Array]:

@@ -40,7 +40,7 @@ def unflushed() -> Iterator[None]:
 def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
     """Shards of two rows."""
     monkeypatch.setattr("featurecache.plan.SHARD_BYTES", 1)
-    monkeypatch.setattr("featurecache.table.BLOCK_ROWS", 2)
+    monkeypatch.setattr("featurecache.writing.table.BLOCK_ROWS", 2)
 
 
 @st.composite
@@ -67,7 +67,7 @@ def test_what_goes_in_comes_out(
     path = tmp_path_factory.mktemp("c") / "made.cache"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("featurecache.plan.SHARD_BYTES", 1)
-        patch.setattr("featurecache.table.BLOCK_ROWS", block)
+        patch.setattr("featurecache.writing.table.BLOCK_ROWS", block)
         write(path, "train", **given_rows)
     split = FeatureCache(path, verify=True)["train"]
     count = len(given_rows["features"])

@@ -116,7 +116,7 @@ def test_a_refusal_in_a_later_shard_leaves_no_shard(
     tmp_path: Path, refused: Any, tree: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("featurecache.plan.SHARD_BYTES", 1)
-    monkeypatch.setattr("featurecache.table.BLOCK_ROWS", 2)
+    monkeypatch.setattr("featurecache.writing.table.BLOCK_ROWS", 2)
     with refused("'3'", "nan"):
         write(tmp_path / "c", "train", NAN, LABELS)
     assert set(tree(tmp_path)) <= {"c/"}

@@ -32,7 +32,7 @@ def make(path: Path, *, shards: int = 1, head: Any = HEAD, shift: float = 0) -> 
     with pytest.MonkeyPatch.context() as patch:
         if shards > 1:
             patch.setattr("featurecache.plan.SHARD_BYTES", 1)
-            patch.setattr("featurecache.table.BLOCK_ROWS", -(-N // shards))
+            patch.setattr("featurecache.writing.table.BLOCK_ROWS", -(-N // shards))
         write(path, "train", FEATURES + shift, LABELS, logits=LOGITS, head=head, class_names=list("abcd"))
         write(path, "val", FEATURES + 50, LABELS[::-1], logits=LOGITS, head=head)
     return path

@@ -74,7 +74,7 @@ def test_other_versions_make_no_difference_to_what_is_finished(
     with pytest.raises(KeyboardInterrupt):
         extract(model, splits, tmp_path, batch_size=2)
     before = tree(tmp_path)
-    monkeypatch.setattr("featurecache.surroundings.importlib.metadata.version", lambda _: "99")
+    monkeypatch.setattr("featurecache.extraction.surroundings.importlib.metadata.version", lambda _: "99")
     assert extract(model, {"train": pictures(7)}, tmp_path, batch_size=2).kept == ["train"]
     with refused("'val'", "begun with numpy", "now 99"):
         extract(model, {"train": pictures(7), "val": pictures(3)}, tmp_path, batch_size=2)

@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from featurecache import FeatureCache, layout
-from featurecache.agreement import agree
 from featurecache.plan import CachePlan, SplitPlan
 from featurecache.storage import encode_ids, head_digest
 from featurecache.writer import ShardWriter
+from featurecache.writing.agreement import agree
 
 STORED = Path(__file__).with_name("data") / "version-1.cache"
 SHA256 = {

@@ -1,0 +1,1 @@
+"""Pickles of NumPy arrays, read by a machine that cannot call anything."""

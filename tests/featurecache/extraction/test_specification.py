@@ -1,0 +1,176 @@
+"""What was asked for, as a plan: every option that decides what the features are is in it, and nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import TensorDataset
+
+from featurecache.classifier import Classifier
+from featurecache.extraction.specification import Specification
+from featurecache.storage import data_digest, encode_ids, head_digest
+
+ASKED = Specification(
+    layer=None,
+    model_name="net",
+    transform="crop",
+    dtype="float16",
+    logits=True,
+    class_names=("a", "b", "é"),
+    batch_size=2,
+    world_size=1,
+    seen=("train",),
+    made_with={"device": "cpu"},
+)
+FOUND = Classifier("fc", torch.arange(15.0).reshape(3, 5), torch.zeros(3))
+
+
+def test_the_plan_says_what_the_features_are() -> None:
+    plan = ASKED.plan(FOUND, "digest")
+    assert plan.specification == {
+        "source": "extract",
+        "model": "net",
+        "weights": "digest",
+        "layer": "fc",
+        "transform": "crop",
+        "features": {"dtype": "float16", "width": 5},
+        "logits": "float32",
+        "head": head_digest(FOUND.weight, FOUND.bias),
+    }
+    assert (plan.classes, plan.class_names, plan.splits) == (3, ("a", "b", "é"), {})
+    assert replace(ASKED, logits=False).plan(FOUND, "digest").specification["logits"] == "none"
+
+
+def test_other_class_names_than_outputs_are_refused(refused: Any) -> None:
+    with refused("3 outputs", "2 classes", "one output a class"):
+        replace(ASKED, class_names=("a", "b")).plan(FOUND, "digest")
+    assert replace(ASKED, class_names=None).plan(FOUND, "digest").class_names is None
+
+
+@pytest.mark.parametrize(
+    ("change", "parts"),
+    [
+        ({"model_name": "a\udcff"}, ["model name 'a\\udcff'"]),
+        ({"transform": "\ud800" * 999}, ["transform"]),
+        ({"class_names": ("a", "b", "\udfff")}, ["class name"]),
+    ],
+)
+def test_text_that_no_file_could_hold_is_refused(change: dict[str, Any], parts: list[str], refused: Any) -> None:
+    with refused(*parts, "UTF-8"):
+        replace(ASKED, **change).plan(FOUND, "digest")
+
+
+CHANGES: dict[str, dict[str, Any]] = {
+    "model_name": {"model_name": "other"},
+    "transform": {"transform": None},
+    "dtype": {"dtype": "float32"},
+    "logits": {"logits": False},
+    "class_names": {"class_names": ("x", "y", "z")},
+    "no class_names": {"class_names": None},
+    "layer": {"layer": "other"},
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys())
+def test_every_option_of_the_features_tells_caches_apart(change: dict[str, Any]) -> None:
+    assert not replace(ASKED, **change).says(ASKED.plan(FOUND, "digest"), "digest")
+
+
+def test_the_same_options_say_the_same() -> None:
+    plan = ASKED.plan(FOUND, "digest")
+    assert ASKED.says(plan, "digest")
+    assert replace(ASKED, layer="fc").says(plan, "digest")
+    assert not ASKED.says(plan, "of other weights")
+    # What a split is made with, and by how many, is no matter of the features.
+    others = replace(ASKED, batch_size=9, world_size=4, seen=(), made_with={"device": "cuda"})
+    assert others.says(plan, "digest")
+    assert others.plan(FOUND, "digest") == plan
+
+
+def test_a_cache_of_arrays_is_another(sample: Any) -> None:
+    assert not ASKED.says(sample.plan, "digest")
+
+
+def test_a_split_is_planned_from_its_data(pictures: Any) -> None:
+    plan = ASKED.with_splits(ASKED.plan(FOUND, "digest"), {"train": pictures(7), "val": pictures(3)})
+    train, val = plan.splits["train"], plan.splits["val"]
+    assert (train.rows, train.batch_size, train.bounds, train.views) == (7, 2, (0, 7), 1)
+    assert (train.seen, val.seen) == (True, False)
+    assert train.made_with == {"device": "cpu"}
+    digest = data_digest([encode_ids(pictures(7).sample_ids)], torch.tensor(pictures(7).labels).numpy())
+    assert train.data == digest
+    assert val.data != digest
+
+
+def test_data_that_do_not_say_their_labels_have_no_digest(pictures: Any) -> None:
+    plain = TensorDataset(pictures(7).inputs, torch.arange(7))
+    plan = ASKED.with_splits(ASKED.plan(FOUND, "digest"), {"train": plain})
+    assert plan.splits["train"].data is None
+
+
+def test_shards_are_bounded_in_bytes_and_shared_among_the_processes(
+    pictures: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def bounds(limit: int, **options: Any) -> tuple[int, ...]:
+        monkeypatch.setattr("featurecache.plan.SHARD_BYTES", limit)
+        asked = replace(ASKED, **options)
+        return asked.with_splits(asked.plan(FOUND, "digest"), {"train": pictures(8)}).splits["train"].bounds
+
+    row = 4 * 5 + 4 * 3  # bytes; half precision may become single without another plan
+    assert bounds(8 * row) == (0, 8)
+    assert bounds(4 * row) == (0, 4, 8)
+    assert bounds(8 * row - 12, logits=False) == (0, 8)
+    assert bounds(8 * row, world_size=2) == (0, 4, 8)
+    assert bounds(8 * row, world_size=9) == (0, 2, 4, 6, 8)
+    assert bounds(1) == (0, 2, 4, 6, 8)
+
+
+def labelled(pictures: Any, *labels: int) -> Any:
+    """Pictures with these labels."""
+    data = pictures(len(labels))
+    data.labels = list(labels)
+    return data
+
+
+@pytest.mark.parametrize(
+    ("train", "val", "parts"),
+    [
+        ((0, 1, 3), (0,), ["train", "label 3", "3 outputs", "0..2"]),
+        ((0, 1, 2), (7,), ["val", "label 7"]),
+        ((0, 1, -1), (2, 2), ["class 2", "'é'", "val", "none in train", "1 such"]),
+        ((0, -1, -1), (1, 2), ["class 1", "'b'", "2 such"]),
+        ((-2, 0, 0), (0,), ["label -2"]),
+    ],
+)
+def test_labels_that_no_head_could_be_fitted_to_are_refused(
+    train: tuple[int, ...], val: tuple[int, ...], parts: list[str], pictures: Any, refused: Any
+) -> None:
+    with refused(*parts):
+        ASKED.with_splits(
+            ASKED.plan(FOUND, "digest"), {"train": labelled(pictures, *train), "val": labelled(pictures, *val)}
+        )
+
+
+def test_labels_without_a_train_split_are_not_compared_with_it(pictures: Any) -> None:
+    plan = ASKED.plan(FOUND, "digest")
+    assert list(ASKED.with_splits(plan, {"val": labelled(pictures, 2, -1)}).splits) == ["val"]
+    empty = labelled(pictures, -1, -1)
+    assert ASKED.with_splits(plan, {"train": labelled(pictures, 0, 1), "val": empty}).splits["val"].rows == 2
+
+
+def test_other_labels_than_rows_are_refused(pictures: Any, refused: Any) -> None:
+    data = pictures(3)
+    data.labels = [0, 1]
+    with refused("val", "3 rows and 2 labels"):
+        ASKED.with_splits(ASKED.plan(FOUND, "digest"), {"val": data})
+
+
+def test_a_real_layer_is_described_by_its_weights() -> None:
+    layer = nn.Linear(5, 3)
+    found = Classifier("", layer.weight.detach(), layer.bias.detach())
+    assert ASKED.plan(found, "d").specification["head"] == head_digest(layer.weight, layer.bias)
+    assert ASKED.plan(found, "d").hash != ASKED.plan(FOUND, "d").hash
