@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from featurecache.convert.hdf5 import text as reading
 from featurecache.convert.hdf5.rows import Stored
 from featurecache.convert.hdf5.text import REFERENCE, FixedText, HeapText
 

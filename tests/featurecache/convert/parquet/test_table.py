@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from featurecache.convert.parquet import table as reading
 from featurecache.convert.parquet.table import Table
 
 
