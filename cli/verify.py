@@ -33,15 +33,19 @@ def verify(cache: Path, common: Common) -> dict[str, Any]:
 
     opened = FeatureCache(cache)
     bad = _bad(opened)
-    rows = {name: len(opened[name]) for name in opened.complete if name not in {entry["split"] for entry in bad}}
+    damaged = {entry["split"] for entry in bad}
     unfinished = [name for name in opened if name not in opened.complete]
-    checked = sum(opened[name].nbytes for name in rows)
+    rows = {name: opened.plan.splits[name].rows for name in opened.complete if name not in damaged}
+    checked = sum(file.stat().st_size for file in opened.path.glob("*/*.h5"))
     payload = {"cache": str(cache), "sound": rows, "bad": bad, "unfinished": unfinished, "bytes": checked}
     if not emit(payload, as_json=common.as_json):
         for name, count in rows.items():
             click.echo(f"{name}: {count} rows are what was written")
         for name in unfinished:
-            click.echo(f"{name}: unfinished, not looked at; the same extraction run again makes the rest")
+            there, of = _files(opened, name)
+            click.echo(
+                f"{name}: unfinished, {there} of {of} files are there; the same extraction run again makes the rest"
+            )
         for entry in bad:
             click.echo(entry["message"])
         click.echo(f"{len(bad)} bad" if bad else f"nothing bad in {size(checked)}")
@@ -50,19 +54,22 @@ def verify(cache: Path, common: Common) -> dict[str, Any]:
     return payload
 
 
+def _files(cache: FeatureCache, name: str) -> tuple[int, int]:
+    """How many files of a split are there, and how many there will be."""
+    from featurecache.plan import missing_shards
+
+    split = cache.plan.splits[name]
+    return split.shards - len(missing_shards(cache.path, name, split)), split.shards
+
+
 def _bad(cache: FeatureCache) -> list[dict[str, Any]]:
     """Everything that is wrong, one entry a run of rows."""
-    from featurecache.reading.verification import damages
+    from featurecache.reading.verification import damages_there
 
     found: list[dict[str, Any]] = []
     with progress("verify") as update:
-        for number, name in enumerate(cache.complete):
-            update(number, len(cache.complete), name)
-            try:
-                split = cache[name]
-            except (ValueError, OSError) as error:
-                found.append({"split": name, "message": " ".join(str(error).split())})
-                continue
+        for number, name in enumerate(cache):
+            update(number, len(cache), name)
             found += [
                 {
                     "split": name,
@@ -71,11 +78,11 @@ def _bad(cache: FeatureCache) -> list[dict[str, Any]]:
                     "column": damage.column,
                     "message": damage.message,
                 }
-                for damage in damages(split)
+                for damage in damages_there(cache.path, cache.plan, name)
             ]
-    if cache.has_head:
-        try:
+    try:
+        if cache.has_head:
             _ = cache.head
-        except ValueError as error:
-            found.append({"split": None, "message": " ".join(str(error).split())})
+    except ValueError as error:
+        found.append({"split": None, "message": " ".join(str(error).split())})
     return found

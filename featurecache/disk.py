@@ -131,9 +131,12 @@ def publish(part: Path, final: Path) -> None:
 
 
 @contextmanager
-def replacing(final: Path) -> Iterator[Path]:
-    """A temporary name to write to; the file appears under its final name when the block ends without an error."""
-    part = part_name(final)
+def replacing(final: Path, own: str = "") -> Iterator[Path]:
+    """A temporary name to write to; the file appears under its final name when the block ends without an error.
+
+    own: what no other process puts into the name; needed where no lock keeps them apart.
+    """
+    part = part_name(final.with_name(final.name + own))
     try:
         yield part
         publish(part, final)
@@ -149,9 +152,9 @@ def name_file(error: BaseException, path: Path) -> None:
         error.filename = str(path)
 
 
-def write_bytes(path: Path, data: bytes) -> None:
-    """Write a small file, whole or not at all."""
-    with replacing(path) as part:
+def write_bytes(path: Path, data: bytes, own: str = "") -> None:
+    """Write a small file, whole or not at all. own: see `replacing`."""
+    with replacing(path, own) as part:
         handle = create(part)
         try:
             write_at(handle, data, 0)
@@ -159,9 +162,9 @@ def write_bytes(path: Path, data: bytes) -> None:
             os.close(handle)
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Write plain JSON, whole or not at all."""
-    write_bytes(path, (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())
+def write_json(path: Path, value: Any, own: str = "") -> None:
+    """Write plain JSON, whole or not at all. own: see `replacing`."""
+    write_bytes(path, (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode(), own)
 
 
 def open_regular(path: Path | str) -> BinaryIO:

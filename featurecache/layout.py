@@ -33,7 +33,8 @@ last have the shard's n rows as their first dimension:
     view       (n,)    <i4             which view of the image; present where there is more than one
     crc        (b, c)  <u4             CRC32 of every block of B rows (the last may be shorter) of the c columns above
 
-Before the HDF5 superblock lies a user block, the smallest power of two of at least 4096 bytes that holds it:
+Before the HDF5 superblock lies a user block, the smallest power of two of at least 4096 bytes that would hold the
+header with the largest numbers for offsets, size and structure:
 
     byte 0   8 bytes   magic, 46 43 53 48 41 52 44 0A ("FCSHARD" and a line feed)
     byte 8   uint32    little-endian length L of the header
@@ -43,7 +44,8 @@ Before the HDF5 superblock lies a user block, the smallest power of two of at le
     {"format": "featurecache.shard", "schema": [1, 0], "split": "train", "shard": 0, "rows": n, "block": B,
      "size": bytes of the file, "structure": CRC32 of what lies behind the user block and in no column,
      "columns": {"features": {"dtype": "<f2", "shape": [n, D], "offset": 8192}, …},
-     "cache": {…}}            what cache.json says, with this split only: any shard can rebuild it
+     "cache": {…}}            what cache.json says, with this split only: any shard can rebuild it. Where neither a
+                              head nor logits nor names say K, it is the largest label met when the shard was made
 
 Offsets count from the start of the file and are multiples of 64. The reader parses this header, checks it, and maps
 the columns; it makes no HDF5 call, because a file somebody else made can hang or crash that library. Nothing in a
@@ -56,6 +58,9 @@ While a shard is made, four files lie beside its place, and none of them is ever
     00000.h5.part      the shard at its full size, with the blocks that are written so far
     00000.h5.journal   which blocks are written; see featurecache.shards.journal
     00000.h5.lock      who writes it; see featurecache.shards.lock
+
+``cache.json`` and ``head.safetensors`` are made as ``….part`` and guarded by ``cache.json.lock``, a split that is
+written at once by ``SPLIT.lock``. No split is called like any of these.
 """
 
 from __future__ import annotations
@@ -119,7 +124,7 @@ def shown(path: Path | str) -> str:
 
 def check_split_name(name: str) -> str:
     """The name; ValueError unless it is a plain folder name."""
-    if not _SPLIT.fullmatch(name) or name.startswith((CACHE_FILE, HEAD_FILE)):
+    if not _SPLIT.fullmatch(name) or name.startswith((CACHE_FILE, HEAD_FILE)) or name.endswith((".lock", ".part")):
         raise ValueError(f"split name {name[:80]!r}: expected letters, digits, '_', '.' and '-', such as train or val")
     return name
 

@@ -105,9 +105,9 @@ class CachePlan:
             },
         }
 
-    def save(self, cache: Path) -> None:
-        """Write ``cache.json``, whole or not at all."""
-        disk.write_json(cache / layout.CACHE_FILE, self.to_json())
+    def save(self, cache: Path, own: str = "") -> None:
+        """Write ``cache.json``, whole or not at all. own: see disk.replacing."""
+        disk.write_json(cache / layout.CACHE_FILE, self.to_json(), own)
 
     def check_same(self, other: CachePlan, cache: Path) -> None:
         """ValueError naming the first entry in which the other plan's specification or classes differ."""

@@ -22,7 +22,7 @@ from featurecache import disk, layout
 from featurecache.plan import missing_shards, read_plan
 from featurecache.quoting import shown
 from featurecache.reading.split import Split
-from featurecache.reading.verification import damages
+from featurecache.reading.verification import damages, damages_there
 from featurecache.storage import head_digest
 from featurecache.writer import committed_rows
 
@@ -44,7 +44,7 @@ class FeatureCache(Mapping[str, Split]):
     """
 
     def __init__(self, path: str | os.PathLike[str], *, verify: bool = False) -> None:
-        self.path = Path(path)
+        self.path = Path(os.path.abspath(path))  # also after a chdir
         self.plan = read_plan(self.path)
         self._open: dict[str, Split] = {}
         self._verified: set[str] = set()
@@ -71,14 +71,17 @@ class FeatureCache(Mapping[str, Split]):
     def verify(self, splits: Iterable[str] | None = None) -> None:
         """Compare every block with its checksum, and look for NaN, infinity, bad labels and rows out of place.
 
-        splits: names; by default all that are complete, and the head. What was verified once is not read again.
+        splits: names of complete ones; by default every file that is there, and the head. What was verified once is
+        not read again.
         ValueError naming the first file, rows and column that are bad; `rebalance verify` lists them all.
         """
-        for name in self.complete if splits is None else splits:
+        for name in self.plan.splits if splits is None else splits:
             if name not in self._verified:
-                for damage in damages(self[name]):
+                there = splits is None and name not in self.complete
+                for damage in damages_there(self.path, self.plan, name) if there else damages(self[name]):
                     raise ValueError(damage.message)
-                self._verified.add(name)
+                if not there:
+                    self._verified.add(name)
         if splits is None:
             self._check_classes()
             if self.has_head:

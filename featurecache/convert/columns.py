@@ -50,6 +50,14 @@ def find_columns(there: Mapping[str, tuple[int, ...]], names: Mapping[str, str],
     return chosen
 
 
+def would_be(name: str, names: Mapping[str, str]) -> bool:
+    """Whether a column that cannot be read would have been taken, so that leaving it out must not pass in silence.
+
+    name: theirs. names: our names -> theirs, as the user said.
+    """
+    return any(name.rsplit("/", 1)[-1].lower() in aliases for ours, aliases in ALIASES.items() if ours not in names)
+
+
 def _recognised(ours: str, there: Mapping[str, tuple[int, ...]], source: Path) -> str:
     """Their name of one of our columns, or nothing; ValueError when it could be two."""
     found = [

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featurecache.convert.blocks import as_block, block_rows, check_inflation
-from featurecache.convert.columns import Block, find_columns
+from featurecache.convert.columns import Block, find_columns, would_be
 from featurecache.convert.npy import MAX_HEADER, Header, read_header, write_header
 from featurecache.convert.rows import columns_of, cut
 from featurecache.disk import open_regular, replacing
@@ -137,7 +137,7 @@ def _members(archive: zipfile.ZipFile, names: Mapping[str, str], path: Path) -> 
         try:
             out[name] = Member(info, read_header(io.BytesIO(start)))
         except ValueError as error:  # of Python objects, perhaps: what is not asked for does no harm
-            if name in names.values():
+            if name in names.values() or would_be(name, names):
                 raise ValueError(f"{shown_path(path)}: array {shown(name)} {error}") from None
     return out
 

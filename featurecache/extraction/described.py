@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
-from featurecache.storage import check_labels, encode_ids
+from featurecache.extraction.surroundings import SeededRows, own_randomness
+from featurecache.storage import as_array, check_labels, data_digest, encode_ids
 
 
 def rows_of(data: Dataset[Any], name: str) -> int:
@@ -26,6 +27,32 @@ def ids_of(data: Dataset[Any], rows: int) -> NDArray[np.bytes_]:
     if len(ids) != rows:
         raise ValueError(f"the data set has {rows} rows and {len(ids)} sample_ids; expected one a row")
     return ids
+
+
+SAMPLED = 8  # rows that stand for a data set that does not say what is in it
+
+
+def sampled_digest(data: Dataset[Any], seed: int) -> str:
+    """SHA-256 over the ids, and over some rows as they are loaded: of a data set without `labels`, whose rows and
+    labels are not known beforehand. It tells most other data apart, and not a change in a single row.
+
+    seed: of what the data set draws at random.
+    """
+    rows = rows_of(data, "the data")
+    loaded = SeededRows(data, seed)
+    with own_randomness():
+        some = [loaded[int(row)] for row in np.unique(np.linspace(0, rows - 1, SAMPLED).astype(int))]
+    values = [_bits(part) for item in some for part in item]
+    return data_digest([ids_of(data, rows)], np.zeros(0, np.int64), values)
+
+
+def _bits(value: Any) -> NDArray[Any]:
+    """What a row's part holds, as an array; what cannot be one counts as nothing."""
+    try:
+        array = as_array(value)
+    except (TypeError, ValueError, RuntimeError):
+        return np.zeros(0)
+    return array if array.dtype.kind in "biuf" else np.zeros(0)
 
 
 def labels_of(data: Dataset[Any]) -> NDArray[np.int64] | None:

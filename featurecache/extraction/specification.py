@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from featurecache.classifier import Classifier
-from featurecache.extraction.described import ids_of, labels_of, rows_of
+from featurecache.extraction.described import ids_of, labels_of, rows_of, sampled_digest
 from featurecache.plan import CachePlan, SplitPlan, even_bounds
 from featurecache.storage import data_digest, head_digest
 
@@ -76,6 +77,12 @@ class Specification:
         _check_classes(plan, splits)
         return plan
 
+    def _data(self, data: Dataset[Any], labels: NDArray[np.int64] | None) -> str:
+        """A digest of what the data set says of its rows; of some rows where it says nothing."""
+        if labels is None:
+            return sampled_digest(data, int(self.made_with.get("seed", 0)))
+        return data_digest([ids_of(data, len(labels))], labels)
+
     def _split(self, plan: CachePlan, name: str, data: Dataset[Any]) -> SplitPlan:
         rows, labels = rows_of(data, name), labels_of(data)
         if labels is not None and len(labels) != rows:
@@ -86,13 +93,13 @@ class Specification:
                 f"(0..{plan.classes - 1})"
             )
         width = plan.specification["features"]["width"]
-        row_bytes = 4 * width + (4 * plan.classes if self.logits else 0)
+        row_bytes = np.dtype(self.dtype).itemsize * width + (4 * plan.classes if self.logits else 0)
         return SplitPlan(
             rows,
             self.batch_size,
             even_bounds(rows, row_bytes=row_bytes, batch_size=self.batch_size, world_size=self.world_size),
             name in self.seen,
-            None if labels is None else data_digest([ids_of(data, rows)], labels),
+            self._data(data, labels),
             made_with=self.made_with,
         )
 

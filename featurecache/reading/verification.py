@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featurecache import disk, layout
+from featurecache.plan import CachePlan, missing_shards
 from featurecache.reading.mapped import MappedShard
 from featurecache.reading.split import Split
 from featurecache.shards import checksums
@@ -40,14 +41,32 @@ class Damage:
 def damages(split: Split) -> Iterator[Damage]:
     """Everything that is wrong with a split: first what differs from its checksums, then values that cannot be."""
     for start, shard in zip(split.bounds, split.shards, strict=False):
-        wrong = list(_changed(shard, start))
-        yield from wrong
-        names = {damage.column for damage in wrong}
-        if "crc" in names:  # the file is gone, cut short or on a broken disk: its map must not be touched
-            continue
+        yield from _damages_of(shard, start, split.num_classes, len(split) // split.views)
+
+
+def damages_there(cache: Path, plan: CachePlan, name: str) -> Iterator[Damage]:
+    """The same of the files of a split that are there, be it unfinished; one that cannot be opened is damage too."""
+    entry, missing = plan.splits[name], set(missing_shards(cache, name, plan.splits[name]))
+    for number, start in enumerate(entry.bounds[:-1]):
+        if number not in missing:
+            try:
+                shard = MappedShard(cache, plan, name, number)
+            except (ValueError, OSError) as error:
+                path = layout.shard_path(cache, name, number)
+                problem = str(error).removeprefix(f"{path}: ").removesuffix(f"; {layout.MEND}")
+                yield Damage(path, start, entry.bounds[number + 1], "the file", problem)
+                continue
+            yield from _damages_of(shard, start, plan.classes, entry.rows // entry.views)
+
+
+def _damages_of(shard: MappedShard, start: int, classes: int, images: int) -> Iterator[Damage]:
+    wrong = list(_changed(shard, start))
+    yield from wrong
+    names = {damage.column for damage in wrong}
+    if "crc" not in names:  # else the file is gone, cut short or on a broken disk: its map must not be touched
         yield from _structure(shard)
         sound = {"labels", "index", "status", "view"} - names
-        yield from _implausible(shard, start, split, sound)
+        yield from _implausible(shard, start, classes, images, sound)
 
 
 def _changed(shard: MappedShard, first: int) -> Iterator[Damage]:
@@ -94,7 +113,7 @@ def _structure(shard: MappedShard) -> Iterator[Damage]:
         yield Damage(shard.path, 0, 0, "the HDF5 structure", "not what was written: other programs may read it wrongly")
 
 
-def _implausible(shard: MappedShard, first: int, split: Split, columns: set[str]) -> Iterator[Damage]:
+def _implausible(shard: MappedShard, first: int, classes: int, images: int, columns: set[str]) -> Iterator[Damage]:
     """Labels that are no class, rows out of place, unknown states."""
     rows = shard.header.rows
     place = np.arange(first, first + rows)
@@ -106,14 +125,14 @@ def _implausible(shard: MappedShard, first: int, split: Split, columns: set[str]
 
     if "labels" in columns:
         labels = shard.column("labels")
-        good = (labels >= -1) & (labels < split.num_classes)
-        yield from check("labels", good, f"a label that is not -1..{split.num_classes - 1}")
+        good = (labels >= -1) & (labels < classes)
+        yield from check("labels", good, f"a label that is not -1..{classes - 1}")
     if "index" in columns:
         yield from check("index", shard.column("index") == place, "not the row's place in its split")
     if {"status", "labels"} <= columns:
         status = shard.column("status")
         good = (status == 0) | ((status == 1) & (shard.column("labels") == -1))
         yield from check("status", good, "not 0, or 1 with label -1")
-    if "view" in columns and split.views > 1:
-        good = shard.column("view") == place // (len(split) // split.views)
+    if "view" in columns and "view" in shard.header.columns:
+        good = shard.column("view") == place // images
         yield from check("view", good, "not the row's view of its image")

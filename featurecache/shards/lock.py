@@ -24,7 +24,7 @@ if sys.platform != "win32":
     import fcntl
 
 LOCK = ".lock"
-NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
+NO_LOCKS = {errno.EBADF, errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
 MAX_HOLDER = 1000  # bytes of a lock file that are read
 
 
@@ -35,6 +35,7 @@ class BeingWritten(ValueError):
 class Lock:
     """The lock on the writing of a file, held until `release`.
 
+    is_real: whether the disk knows locks.
     target: what is written. patience: seconds to wait for it. BeingWritten when another process holds it.
     """
 
@@ -59,7 +60,8 @@ class Lock:
         while True:
             file = disk.create_or_keep(self._path)
             try:
-                if not _grab(file) or _is(file, self._path):
+                self.is_real = _grab(file)
+                if not self.is_real or _is(file, self._path):
                     return file
             except BlockingIOError:
                 os.close(file)
@@ -123,11 +125,11 @@ def lock_in_folder(target: Path, patience: float) -> Lock:
 
 
 @contextmanager
-def waiting(target: Path, seconds: float) -> Iterator[None]:
+def waiting(target: Path, seconds: float) -> Iterator[Lock]:
     """Hold the lock inside the block, after waiting so long for it. BeingWritten when that is not enough."""
     lock = Lock(target, patience=seconds)
     try:
-        yield
+        yield lock
     finally:
         lock.release()
 

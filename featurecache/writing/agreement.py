@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -29,7 +30,8 @@ def agree(cache: Path, wanted: CachePlan, head: tuple[Tensor, Tensor] | None) ->
     where rows of another making are there, BeingWritten where another process keeps the plan locked.
     """
     disk.make_folder(cache)
-    with waiting(cache / layout.CACHE_FILE, PATIENCE):
+    with waiting(cache / layout.CACHE_FILE, PATIENCE) as lock:
+        own = "" if lock.is_real else f".{secrets.token_hex(8)}"
         there = read_plan(cache) if (cache / layout.CACHE_FILE).exists() else None
         if there is not None and not _same_making(there, wanted) and not _begun_at_all(cache, there):
             for name, split in there.splits.items():
@@ -41,9 +43,9 @@ def agree(cache: Path, wanted: CachePlan, head: tuple[Tensor, Tensor] | None) ->
         if there is not None:
             merged = _merged(cache, there.with_classes_of(wanted), wanted.with_classes_of(there))
         if there is None or not has_head(cache, merged):
-            write_head(cache, head)
+            write_head(cache, head, own)
         if merged != there:
-            merged.save(cache)
+            merged.save(cache, own)
     return merged
 
 
@@ -59,11 +61,14 @@ def has_head(cache: Path, plan: CachePlan) -> bool:
         return False
 
 
-def write_head(cache: Path, head: tuple[Tensor, Tensor] | None) -> None:
-    """The head as a file of the cache; one of another making, without its plan, is replaced."""
+def write_head(cache: Path, head: tuple[Tensor, Tensor] | None, own: str = "") -> None:
+    """The head as a file of the cache; one of another making, without its plan, is replaced.
+
+    head: weight (K, D) and bias (K,), or None. own: see disk.replacing.
+    """
     if head is not None:
         tensors = {"weight": head[0].contiguous(), "bias": head[1].contiguous()}
-        disk.write_bytes(cache / layout.HEAD_FILE, save(tensors))
+        disk.write_bytes(cache / layout.HEAD_FILE, save(tensors), own)
 
 
 def _same_making(there: CachePlan, wanted: CachePlan) -> bool:
@@ -100,6 +105,12 @@ def check_split(cache: Path, name: str, there: SplitPlan, wanted: SplitPlan) -> 
                 f"{cache}: split {name!r} was made from other data ({what}: {str(old)[:20]}, now {str(new)[:20]}); "
                 "use another split name or another folder"
             )
+    if there.seen != wanted.seen:
+        words = {True: "seen", False: "not seen", None: "perhaps seen"}
+        raise ValueError(
+            f"{cache}: split {name!r} is recorded as {words[there.seen]} by the backbone, now as {words[wanted.seen]} "
+            "(--seen): what is in its files is not changed; ask for the same, or extract into another folder"
+        )
     if not missing_shards(cache, name, there):
         return
     for what, old, new in _differences(there, wanted):

@@ -7,10 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from click.testing import Result
 
-from featurecache import FeatureCache
+from featurecache import FeatureCache, write
 
 ROWS = {"train": 47, "val": 16, "test": 24}  # of the project
 
@@ -68,9 +69,27 @@ def test_a_file_that_cannot_be_opened_hides_no_other(copy: Path, run: Run) -> No
         assert part in result.stdout
 
 
-def test_an_unfinished_split_is_not_looked_at(copy: Path, done: Run) -> None:
+def test_what_is_there_of_an_unfinished_split_is_looked_at(
+    tmp_path: Path, run: Run, done: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("featurecache.plan.SHARD_BYTES", 1)
+    monkeypatch.setattr("featurecache.writing.table.BLOCK_ROWS", 2)
+    cache = tmp_path / "c"
+    write(cache, "train", np.ones((6, 2), np.float32), np.zeros(6, int))
+    (cache / "train" / "00002.h5").unlink()
+    assert "train: unfinished, 2 of 3 files are there" in done("verify", cache).stdout
+    FeatureCache(cache, verify=True)
+    (cache / "train" / "00001.h5").write_bytes(b"x")
+    result = run("verify", cache)
+    assert result.exit_code == 1
+    assert "train/00001.h5: the file of rows 2..3: not a shard" in result.stdout
+    with pytest.raises(ValueError, match=r"00001\.h5"):
+        FeatureCache(cache, verify=True)
+
+
+def test_a_lost_file_is_said(copy: Path, done: Run) -> None:
     (copy / "val" / "00000.h5").unlink()
-    assert "val: unfinished" in done("verify", copy).stdout
+    assert "val: unfinished, 0 of 1 files are there" in done("verify", copy).stdout
 
 
 @pytest.mark.parametrize("command", [["fit", "crt"], ["tune", "tau_norm"], ["evaluate"]], ids=" ".join)

@@ -52,7 +52,7 @@ def test_a_finished_extraction_is_left_at_once(
 
 @pytest.mark.parametrize(
     "options",
-    [{"batch_size": 3}, {"seed": 5}, {"world_size": 4, "rank": 2}, {"layer": "5"}, {"seen": ["val"]}],
+    [{"batch_size": 3}, {"seed": 5}, {"world_size": 4, "rank": 2}, {"layer": "5"}],
     ids=str,
 )
 def test_a_finished_split_stays_whatever_it_was_made_with(
@@ -64,6 +64,16 @@ def test_a_finished_split_stays_whatever_it_was_made_with(
     done = extract(model, {"train": pictures(7), "val": pictures(3)}, tmp_path, **{"batch_size": 2, **options})
     assert done.kept == ["train", "val"]
     assert forwards == []
+    assert tree(tmp_path) == before
+
+
+def test_what_the_backbone_has_seen_is_not_changed_in_silence(
+    pictures: Any, model: nn.Sequential, tmp_path: Path, refused: Any, tree: Any
+) -> None:
+    extract(model, {"train": pictures(7), "val": pictures(3)}, tmp_path)
+    before = tree(tmp_path)
+    with refused("'train'", "seen by the backbone", "now as not seen", "--seen"):
+        extract(model, {"train": pictures(7), "val": pictures(3)}, tmp_path, seen=())
     assert tree(tmp_path) == before
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import json
 import os
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -191,3 +192,12 @@ def test_reading_calls_no_hdf5(cache: Path, monkeypatch: pytest.MonkeyPatch) -> 
     for opener in ("h5py.h5f.open", "h5py.File"):
         monkeypatch.setattr(opener, None)
     assert everything(cache)
+
+
+def test_a_cache_is_found_after_a_change_of_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path / "c", "train", np.ones((3, 2), np.float32), np.zeros(3, int))
+    monkeypatch.chdir(tmp_path)
+    cache = FeatureCache("c")
+    monkeypatch.chdir("/")
+    assert cache.complete == ["train"]
+    assert len(pickle.loads(pickle.dumps(cache["train"])).features) == 3
