@@ -237,7 +237,7 @@ def _accuracies(
 def _show(payload: dict[str, Any], done: Extraction, cache: FeatureCache, bounds: tuple[int, int]) -> None:
     rows = sum(done.written.values())
     for name in done.kept:
-        click.echo(f"{name}: complete already, left as it is")
+        click.echo(f"{name}: complete already, left as it is (`rebalance verify` compares it with its checksums)")
     if done.unfinished:
         left = ", ".join(f"{files} of {name}" for name, files in done.unfinished.items())
         click.echo(f"{cache.path}: {rows} rows in {done.seconds:.1f} s; files left to other processes: {left}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import signal
 import traceback
 from types import FrameType
@@ -46,6 +47,8 @@ class Program(click.Group):
             if ctx.meta.get("rebalance.verbose"):
                 traceback.print_exc()
             message = " ".join(str(error).split()) or type(error).__name__
+            if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+                message += "; make room and run the same command again"
             click.echo(f"rebalance: {message}", err=True)
             ctx.exit(REFUSED)
         except KeyboardInterrupt as stop:

@@ -13,7 +13,7 @@ from .output import emit, progress, size
 if TYPE_CHECKING:
     from featurecache import FeatureCache
 
-DAMAGED = 1
+NOT_WHOLE = 1
 
 
 @click.command(
@@ -26,8 +26,8 @@ def verify(cache: Path, common: Common) -> dict[str, Any]:
     """Read all of CACHE and compare it with its checksums; say which files, rows and columns are bad.
 
     Also looked for are NaN and infinity, labels that are no class, and rows out of place. The exit code is 1 where
-    anything is bad. Nothing is changed: delete the files that are named and run the same extraction again. --seed and
-    --device are accepted, as everywhere, and change nothing.
+    anything is bad or missing. Nothing is changed: delete the files that are named and run the same extraction again.
+    --seed and --device are accepted, as everywhere, and change nothing.
     """
     from featurecache import FeatureCache
 
@@ -48,9 +48,10 @@ def verify(cache: Path, common: Common) -> dict[str, Any]:
             )
         for entry in bad:
             click.echo(entry["message"])
-        click.echo(f"{len(bad)} bad" if bad else f"nothing bad in {size(checked)}")
-    if bad:
-        click.get_current_context().exit(DAMAGED)
+        said = f"{len(bad)} bad" if bad else f"nothing bad in {size(checked)}"
+        click.echo(f"{said}; not whole: {', '.join(unfinished)}" if unfinished else said)
+    if bad or unfinished:
+        click.get_current_context().exit(NOT_WHOLE)
     return payload
 
 

@@ -11,17 +11,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from featurecache import layout
 from featurecache.checkpoint import digest
-from featurecache.classifier import Classifier, find_classifier
+from featurecache.classifier import Classifier, capture, find_classifier
 from featurecache.extraction.described import ids_of, rows_of
 from featurecache.extraction.filling import FirstBatch, fill, tidy_split
 from featurecache.extraction.passes import Progress, SplitPass
+from featurecache.extraction.rechecking import check_first_batch
 from featurecache.extraction.specification import Specification
-from featurecache.extraction.surroundings import own_randomness, surroundings
+from featurecache.extraction.surroundings import SeededRows, own_randomness, surroundings
 from featurecache.plan import CachePlan, missing_shards, read_plan
 from featurecache.proof import logits_of
 from featurecache.storage import check_dtype
@@ -105,8 +106,12 @@ def extract(
         weights = digest(model.state_dict())
         if (complete := _complete(cache, splits, weights, asked)) is not None:
             return complete
-        found = _find(model, splits, layer, batch_size, target)
+        found, batch = _find(model, splits, layer, batch_size, seed, target)
         wanted = asked.with_splits(asked.plan(found, weights), splits)
+        if (cache / layout.CACHE_FILE).exists() and read_plan(cache).specification == wanted.specification:
+            with torch.inference_mode(), capture(model, found.name) as captured:
+                model(batch)
+                check_first_batch(cache, next(iter(splits)), captured.features.float().cpu().numpy())
 
         def passes(plan: CachePlan) -> list[SplitPass]:
             return [SplitPass(model, found.name, plan, name, data, target, workers) for name, data in splits.items()]
@@ -187,13 +192,14 @@ def _find(
     splits: Mapping[str, Dataset[Any]],
     layer: str | None,
     batch_size: int,
+    seed: int,
     device: torch.device,
-) -> Classifier:
-    """The classifier, proved on the first batch of the first split."""
+) -> tuple[Classifier, Tensor]:
+    """The classifier, proved on the first batch of the first split, and that batch."""
     name, data = next(iter(splits.items()))
     rows = min(batch_size, rows_of(data, name))
     with own_randomness():
-        inputs, _ = next(iter(DataLoader(Subset(data, range(rows)), batch_size=rows)))
+        inputs, _ = next(iter(DataLoader(Subset(SeededRows(data, seed), range(rows)), batch_size=rows)))
     with torch.inference_mode():
         output = logits_of(model(inputs.to(device)))
     if output.ndim == 2 and not bool(torch.isfinite(output).all()):
@@ -203,4 +209,5 @@ def _find(
             f"the model gives NaN or infinity for sample {sample!r} of {name}; expected finite logits: "
             "the weights or this input are broken"
         )
-    return find_classifier(model, inputs.to(device), layer=layer)
+    inputs = inputs.to(device)
+    return find_classifier(model, inputs, layer=layer), inputs

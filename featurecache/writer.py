@@ -86,7 +86,7 @@ class ShardWriter:
             self._file = self._open(skeleton)
             if resume:
                 data = self._header.data
-                self._journal = Journal(_journal(self.final), self._key, len(data), self._header.blocks)
+                self._journal = Journal(journal_path(self.final), self._key, len(data), self._header.blocks)
                 self._kept = _checked(self._file, self._header, self._journal.done)
                 self._commits = Commits(
                     self._file, self._journal, every_bytes=COMMIT_BYTES, every_seconds=COMMIT_SECONDS
@@ -118,7 +118,7 @@ class ShardWriter:
                 raise
             return file
         # In this order: a journal never lies beside a file that it does not belong to.
-        disk.remove(_journal(self.final))
+        disk.remove(journal_path(self.final))
         self._known = True
         disk.sync_folder(self.final.parent)
         new = self.final.with_name(self.final.name + NEW)
@@ -235,7 +235,7 @@ class ShardWriter:
             if self._journal is not None:
                 last.callback(self._journal.close)
             if self._done or not keep:
-                disk.remove(_journal(self.final))
+                disk.remove(journal_path(self.final))
                 disk.remove(self._part)
         if not self._done:
             disk.remove_folder(self.final.parent)
@@ -258,7 +258,7 @@ def discard(final: Path) -> None:
 def _clear(final: Path) -> None:
     lock = Lock(final)
     try:
-        for path in (_journal(final), disk.part_name(final), final.with_name(final.name + NEW)):
+        for path in (journal_path(final), disk.part_name(final), final.with_name(final.name + NEW)):
             disk.remove(path)
     finally:
         lock.release()
@@ -271,11 +271,12 @@ def committed_rows(cache: Path, plan: CachePlan, split: str, shard: int) -> int:
         header = read_header(disk.part_name(final))
     except (FileNotFoundError, ValueError):
         return 0
-    done = recorded(_journal(final), zlib.crc32(header.pack()), len(header.data), header.blocks)
+    done = recorded(journal_path(final), zlib.crc32(header.pack()), len(header.data), header.blocks)
     return sum(min(header.block, header.rows - block * header.block) for block in done)
 
 
-def _journal(final: Path) -> Path:
+def journal_path(final: Path) -> Path:
+    """Where the journal of a shard lies."""
     return final.with_name(final.name + JOURNAL)
 
 

@@ -104,7 +104,8 @@ def read_header(path: Path) -> Header:
     with disk.opened(path) as file:
         start = file.read(MIN_USER_BLOCK)
         if start[: len(MAGIC)] != MAGIC:
-            raise ValueError(f"{path}: not a shard of a feature cache (its first bytes are {start[:8]!r})")
+            begins = f"its first bytes are {start[:8]!r}" if start else "it is empty"
+            raise ValueError(f"{path}: not a shard of a feature cache ({begins}); {MEND}")
         if len(start) < MIN_USER_BLOCK:
             raise ValueError(f"{path}: the shard is cut short ({len(start)} bytes); {MEND}")
         _, length, crc = PREFIX.unpack_from(start)

@@ -50,7 +50,8 @@ def test_what_it_says(project: Any, tmp_path: Path, done: Run) -> None:
     assert "layer 'classifier'" in first
     assert "many > 10, medium 5..10, few < 5 training rows" in first
     again = done(*words).stdout
-    assert again.startswith("train: complete already, left as it is\ntest: complete already, left as it is\n")
+    assert again.splitlines()[0].startswith("train: complete already, left as it is (`rebalance verify`")
+    assert again.splitlines()[1].startswith("test: complete already, left as it is")
     assert "rows in" not in again
 
 

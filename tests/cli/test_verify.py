@@ -70,14 +70,17 @@ def test_a_file_that_cannot_be_opened_hides_no_other(copy: Path, run: Run) -> No
 
 
 def test_what_is_there_of_an_unfinished_split_is_looked_at(
-    tmp_path: Path, run: Run, done: Run, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("featurecache.plan.SHARD_BYTES", 1)
     monkeypatch.setattr("featurecache.writing.table.BLOCK_ROWS", 2)
     cache = tmp_path / "c"
     write(cache, "train", np.ones((6, 2), np.float32), np.zeros(6, int))
     (cache / "train" / "00002.h5").unlink()
-    assert "train: unfinished, 2 of 3 files are there" in done("verify", cache).stdout
+    result = run("verify", cache)
+    assert result.exit_code == 1
+    assert "train: unfinished, 2 of 3 files are there" in result.stdout
+    assert "nothing bad in" in result.stdout
     FeatureCache(cache, verify=True)
     (cache / "train" / "00001.h5").write_bytes(b"x")
     result = run("verify", cache)
@@ -87,9 +90,12 @@ def test_what_is_there_of_an_unfinished_split_is_looked_at(
         FeatureCache(cache, verify=True)
 
 
-def test_a_lost_file_is_said(copy: Path, done: Run) -> None:
+def test_a_lost_file_is_said(copy: Path, run: Run) -> None:
     (copy / "val" / "00000.h5").unlink()
-    assert "val: unfinished, 0 of 1 files are there" in done("verify", copy).stdout
+    result = run("verify", copy)
+    assert result.exit_code == 1
+    assert "val: unfinished, 0 of 1 files are there" in result.stdout
+    assert result.stdout.endswith("not whole: val\n")
 
 
 @pytest.mark.parametrize("command", [["fit", "crt"], ["tune", "tau_norm"], ["evaluate"]], ids=" ".join)

@@ -1,0 +1,61 @@
+"""Is the model that goes on with a cache the one that began it? Its weights may be the same and its code not."""
+
+from __future__ import annotations
+
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featurecache import disk, layout
+from featurecache.shards.header import Header, read_header
+from featurecache.shards.journal import recorded
+from featurecache.writer import journal_path
+
+# The same model on the same images repeats its features to the last bits, or nearly so on other hardware.
+TOLERANCE = 0.01  # of the largest of them
+
+
+def check_first_batch(cache: Path, split: str, features: NDArray[Any]) -> None:
+    """ValueError when the cache holds other features for the first batch of a split than the ones just computed.
+
+    features: (B, D). Nothing is said where the cache does not hold that batch, or holds one of another size.
+    """
+    stored = _stored(layout.shard_path(cache, split, 0))
+    if stored is None or stored.shape != features.shape:
+        return
+    off = float(np.abs(stored.astype(np.float64) - features).max())
+    largest = float(np.abs(stored).max())
+    if off > TOLERANCE * largest:
+        raise ValueError(
+            f"{cache}: for the first batch of {split} this model gives other features than are stored (up to {off:.3g} "
+            f"apart, the largest is {largest:.3g}): the model's code or the images were changed since; extract into "
+            "another folder, or delete this one"
+        )
+
+
+def _stored(final: Path) -> NDArray[Any] | None:
+    """The features of a shard's first block, finished or committed."""
+    for path in (final, disk.part_name(final)):
+        try:
+            header = read_header(path)
+            if path == final or 0 in _committed(final, header):
+                return _read(path, header)
+        except (OSError, ValueError):  # damage is found, and said, where it matters
+            continue
+    return None
+
+
+def _committed(final: Path, header: Header) -> dict[int, tuple[int, ...]]:
+    return recorded(journal_path(final), zlib.crc32(header.pack()), len(header.data), header.blocks)
+
+
+def _read(path: Path, header: Header) -> NDArray[Any]:
+    start, length = header.span("features", 0)
+    buffer = bytearray(length)
+    with disk.opened(path) as file:
+        disk.read_at(file.fileno(), memoryview(buffer), start)
+    column = header.columns["features"]
+    return np.frombuffer(buffer, column.dtype).reshape(-1, column.shape[1])

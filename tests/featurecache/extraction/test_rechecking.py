@@ -1,0 +1,62 @@
+"""A model whose code was changed does not go on with a cache, though its weights are the same."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from torch import nn
+
+from featurecache import FeatureCache, extract
+from featurecache.extraction.rechecking import check_first_batch
+
+
+@pytest.fixture
+def begun(pictures: Any, model: nn.Sequential, tmp_path: Path) -> Path:
+    """An extraction of 9 rows that was stopped after 4."""
+    with pytest.raises(KeyboardInterrupt):
+        extract(model, {"train": pictures(9, breaks_at=5)}, tmp_path / "c", batch_size=2)
+    return tmp_path / "c"
+
+
+def test_changed_code_is_refused(begun: Path, pictures: Any, model: nn.Sequential, refused: Any, tree: Any) -> None:
+    before = tree(begun)
+    model[3] = nn.Tanh()  # in place of ReLU: the weights are the same
+    with refused(str(begun), "first batch of train", "other features", "code"):
+        extract(model, {"train": pictures(9)}, begun, batch_size=2)
+    assert tree(begun) == before
+
+
+def test_changed_images_of_the_first_batch_are_refused(
+    begun: Path, pictures: Any, model: nn.Sequential, refused: Any
+) -> None:
+    other = pictures(9)
+    other.inputs[1] += 1
+    with refused(str(begun), "first batch of train", "images"):
+        extract(model, {"train": other}, begun, batch_size=2)
+
+
+def test_a_split_is_not_added_by_another_model(
+    pictures: Any, model: nn.Sequential, tmp_path: Path, refused: Any
+) -> None:
+    extract(model, {"train": pictures(9)}, tmp_path, batch_size=2)
+    model[3] = nn.Tanh()
+    with refused("first batch of train"):
+        extract(model, {"train": pictures(9), "val": pictures(3)}, tmp_path, batch_size=2)
+
+
+def test_the_same_features_pass_and_a_batch_of_another_size_says_nothing(begun: Path) -> None:
+    extract_again = np.random.default_rng(0).standard_normal((3, 5)).astype(np.float32)
+    check_first_batch(begun, "train", extract_again)
+    check_first_batch(begun, "nowhere", extract_again)
+    with pytest.raises(ValueError, match="other features"):
+        check_first_batch(begun, "train", np.full((2, 5), 100, np.float32))
+
+
+def test_a_damaged_first_batch_is_left_to_those_who_check_it(pictures: Any, model: nn.Sequential, begun: Path) -> None:
+    part = begun / "train" / "00000.h5.part"
+    part.write_bytes(part.read_bytes()[:100])
+    extract(model, {"train": pictures(9)}, begun, batch_size=2)
+    FeatureCache(begun, verify=True)
