@@ -33,6 +33,7 @@ class _Counted(Dataset[tuple[Tensor, int]]):
 
     def __init__(self) -> None:
         self.read: set[int] = set()
+        self.labels = [row % 3 for row in range(ROWS)]  # known beforehand: no row is read to tell the data apart
 
     def __len__(self) -> int:
         return ROWS
