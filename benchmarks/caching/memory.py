@@ -17,6 +17,7 @@ from speed.measure import anonymous_bytes, state, watched
 
 ROWS, WIDTH, STEP = 500_000, 2048, 512  # float32: 4.1 GB
 BLOCK = STEP * WIDTH * 4  # bytes
+FOLDER = Path(__file__).resolve().parent.parent  # where `caching` is found
 
 
 def memory(work: Path) -> None:
@@ -24,7 +25,7 @@ def memory(work: Path) -> None:
     print(f"\nhighest anonymous memory beyond the start, a cache of {ROWS * WIDTH * 4 / 1e9:.1f} GB, blocks of 4 MiB")
     for job in JOBS:
         command = [sys.executable, "-m", "caching.memory", job, str(work)]
-        found = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+        found = json.loads(subprocess.run(command, cwd=FOLDER, capture_output=True, text=True, check=True).stdout)
         beyond = found["highest"] - found["base"]
         state(
             f"{job}: {beyond / 1e6:.1f} MB (base {found['base'] / 1e6:.0f} MB); target 2 blocks, "
