@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from .output import clean, emit
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+USUAL = ("train", "val", "test")  # in this order
 MAX_NAMES = 2**26  # bytes of a file of class names
 
 
@@ -71,8 +73,9 @@ def convert(
 ) -> dict[str, Any]:
     """Read IN into the cache OUT as one split; or, where IN is a cache, write it to the new folder OUT.
 
-    IN may be .npy, .npz, .pt, .pkl, .h5 or .parquet, or a folder of img_emb/*.npy and metadata/*.parquet. A cache is
-    written as one file (or folder) a split. Nothing in a file is run. --seed and --device change nothing here.
+    IN may be .npy, .npz, .pt, .pkl, .h5 or .parquet, or a folder of img_emb/*.npy and metadata/*.parquet; or a folder
+    that this command wrote: every split of it. A cache is written as one file (or folder) a split. Nothing in a file
+    is run. --seed and --device change nothing here.
     """
     from featurecache.layout import CACHE_FILE
 
@@ -87,7 +90,7 @@ def convert(
     if outward:
         payload = _write_out(source, target, to)
     else:
-        payload = _read_in(source, target, split or "train", names, dtype or "float16", head, class_names, seen)
+        payload = _read_in(source, target, split, names, dtype or "float16", head, class_names, seen)
     if not emit(payload, as_json=common.as_json):
         _show(payload, "written" if outward else "read")
     return payload
@@ -116,41 +119,64 @@ def _write_out(source: Path, target: Path, to: str | None) -> dict[str, Any]:
 def _read_in(
     source: Path,
     target: Path,
-    split: str,
+    split: str | None,
     names: Mapping[str, str],
     dtype: str,
     head: Path | None,
     class_names: Path | None,
     seen: str | None,
 ) -> dict[str, Any]:
-    """A foreign file as one split of a cache."""
+    """A foreign file as one split of a cache, or a folder of them as one split each."""
     from featurecache import FeatureCache
     from featurecache.convert import convert_in
+    from featurecache.layout import HEAD_FILE
     from rebalance import load_head
 
-    found = convert_in(
-        source,
-        target,
-        split,
-        names=names,
-        head=None if head is None else load_head(head),
-        class_names=None if class_names is None else _read_names(class_names),
-        dtype=dtype,
-        seen=None if seen is None else seen == "yes",
-    )
+    parts = _parts(source, split)
+    if head is None and source not in parts.values() and (source / HEAD_FILE).is_file():
+        head = source / HEAD_FILE
+    for name, part in parts.items():
+        found = convert_in(
+            part,
+            target,
+            name,
+            names=names,
+            head=None if head is None else load_head(head),
+            class_names=None if class_names is None else _read_names(class_names),
+            dtype=dtype,
+            seen=None if seen is None else seen == "yes",
+        )
     cache = FeatureCache(target)
-    rows = cache[split]
+    rows = [cache[name] for name in parts]
     return {
         "source": str(source),
         "format": found.usage,
         "target": str(target),
         "files": [],
-        "rows": {split: len(rows)},
-        "width": rows.features.shape[1],
+        "rows": {name: len(cache[name]) for name in parts},
+        "width": rows[0].features.shape[1],
         "classes": cache.num_classes,
-        "logits": rows.stores_logits,
-        "unlabelled": int((rows.labels < 0).sum()),
+        "logits": all(split.stores_logits for split in rows),
+        "unlabelled": sum(int((split.labels < 0).sum()) for split in rows),
     }
+
+
+def _parts(source: Path, split: str | None) -> dict[str, Path]:
+    """The files to read by split: the source itself, or what lies in a folder that `convert` wrote."""
+    from featurecache.convert import format_of
+
+    try:
+        format_of(source)
+    except ValueError:
+        found = {}
+        for path in sorted(source.iterdir()) if source.is_dir() and split is None else ():
+            with suppress(ValueError):
+                format_of(path)
+                found[path.stem] = path
+        if not found:
+            raise
+        return {name: found[name] for name in dict.fromkeys([*USUAL, *found]) if name in found}
+    return {split or "train": source}
 
 
 def _read_names(path: Path) -> list[str]:

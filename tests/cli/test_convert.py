@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from click.testing import Result
 
 from featurecache import FeatureCache, write
@@ -138,3 +139,22 @@ class TestRefused:
         (tmp_path / "names.txt").write_bytes(text)
         options = ["--map", "features=feats", "--class-names", tmp_path / "names.txt"]
         refused("convert", archive, tmp_path / "o", *options, holds=("names.txt", part))
+
+
+@pytest.mark.parametrize("form", ["npz", "h5"])
+def test_what_was_written_is_read_back_with_its_head(form: str, project: Any, tmp_path: Path, done: Run) -> None:
+    done("convert", project.cache, tmp_path / "out", "--to", form)
+    text = done("convert", tmp_path / "out", tmp_path / "back.cache").stdout
+    assert [line.split()[1] for line in text.splitlines()[1:]] == ["train", "val", "test"]
+    one, two = FeatureCache(project.cache), FeatureCache(tmp_path / "back.cache", verify=True)
+    for name in one:
+        assert np.array_equal(one[name].features, two[name].features)
+        assert np.array_equal(one[name].labels, two[name].labels)
+    if form == "h5":  # its head lies beside it
+        assert torch.equal(one.head[0], two.head[0])
+
+
+def test_a_folder_of_nothing_known_is_refused(tmp_path: Path, refused: Any) -> None:
+    (tmp_path / "x").mkdir()
+    (tmp_path / "x" / "a.txt").touch()
+    refused("convert", tmp_path / "x", tmp_path / "c", holds=("none of the known formats",))
