@@ -72,8 +72,8 @@ def checked_header(path: Path, plan: CachePlan, split: str, shard: int) -> Heade
     if (header.split, header.shard) != (split, shard) or not _is_part_of(header.cache, plan, split, path):
         if (header.split, header.shard) != (split, shard) and header.split in plan.splits:
             raise ValueError(
-                f"{path}: a shard of another cache or split: it is {header.split} {header.shard}, expected {split} "
-                f"{shard}; give the files their names again"
+                f"{path}: a shard of another cache or split: it is {header.split} {str(header.shard)[:20]}, "
+                f"expected {split} {shard}; give the files their names again"
             )
         raise ValueError(
             f"{path}: a shard of another cache or split; expected {split} {shard} of this one "

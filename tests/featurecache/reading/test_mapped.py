@@ -183,3 +183,13 @@ def test_a_cache_that_may_not_be_written_to(read_only: Path) -> None:
     assert not split.features.any()
     assert cache.head[0].sum() == 4 * D
     assert cache.describe()["splits"]["train"]["complete"]
+
+
+@pytest.mark.parametrize("number", [1, -5, 10**400])
+def test_files_that_were_exchanged_are_told_in_one_line(
+    number: int, tmp_path: Path, edit_header: Any, refused: Any
+) -> None:
+    write(tmp_path, "train", np.ones((3, 2), np.float32), np.zeros(3, int))
+    edit_header(tmp_path / "train" / "00000.h5", lambda header: header.update(shard=number))
+    with refused("00000.h5", f"it is train {str(number)[:20]}", "expected train 0"):
+        _ = FeatureCache(tmp_path)["train"]
