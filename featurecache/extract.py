@@ -87,16 +87,13 @@ def extract(
     cache, target = Path(path), torch.device(device)
     _check(splits, batch_size, rank, world_size)
     check_free(cache, splits, rank, world_size)
-    if class_names is None:
-        named = (getattr(data, "class_names", None) for data in splits.values())
-        class_names = next((names for names in named if names is not None), None)
     asked = Specification(
         layer=layer,
         model_name=model_name,
         transform=transform,
         dtype=check_dtype(dtype),
         logits=logits,
-        class_names=None if class_names is None else tuple(class_names),
+        class_names=_names(splits) if class_names is None else tuple(class_names),
         batch_size=batch_size,
         world_size=world_size,
         seen=seen,
@@ -108,10 +105,7 @@ def extract(
             return complete
         found, batch = _find(model, splits, layer, batch_size, seed, target)
         wanted = asked.with_splits(asked.plan(found, weights), splits)
-        if (cache / layout.CACHE_FILE).exists() and read_plan(cache).specification == wanted.specification:
-            with torch.inference_mode(), capture(model, found.name) as captured:
-                model(batch)
-                check_first_batch(cache, next(iter(splits)), captured.features.float().cpu().numpy())
+        _recheck(cache, wanted, model, found, batch)
 
         def passes(plan: CachePlan) -> list[SplitPass]:
             return [SplitPass(model, found.name, plan, name, data, target, workers) for name, data in splits.items()]
@@ -127,6 +121,20 @@ def extract(
         done.seconds = time.perf_counter() - began
         done.unfinished = {name: files for name in splits if (files := _missing(cache, plan, name))}
     return done
+
+
+def _names(splits: Mapping[str, Dataset[Any]]) -> tuple[str, ...] | None:
+    """The class names of the first data set that has some."""
+    named = (getattr(data, "class_names", None) for data in splits.values())
+    return next((tuple(names) for names in named if names is not None), None)
+
+
+def _recheck(cache: Path, wanted: CachePlan, model: nn.Module, found: Classifier, batch: Tensor) -> None:
+    """ValueError when a cache of the same making holds other features for the first split's first batch."""
+    if (cache / layout.CACHE_FILE).exists() and read_plan(cache).specification == wanted.specification:
+        with torch.inference_mode(), capture(model, found.name) as captured:
+            model(batch)
+            check_first_batch(cache, next(iter(wanted.splits)), captured.features.float().cpu().numpy())
 
 
 def _likely(cache: Path, wanted: CachePlan) -> CachePlan:

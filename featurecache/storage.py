@@ -74,6 +74,9 @@ def head_digest(weight: Tensor, bias: Tensor) -> str:
     return digest.hexdigest()
 
 
+SAMPLED = "rows:"  # begins a digest that holds only among equal versions and seeds
+
+
 def data_digest(
     ids: Iterable[NDArray[np.bytes_]], labels: NDArray[np.int64], values: Iterable[NDArray[Any]] = ()
 ) -> str:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from featurecache.extraction.surroundings import SeededRows, own_randomness
-from featurecache.storage import as_array, check_labels, data_digest, encode_ids
+from featurecache.storage import SAMPLED, as_array, check_labels, data_digest, encode_ids
 
 
 def rows_of(data: Dataset[Any], name: str) -> int:
@@ -29,21 +29,22 @@ def ids_of(data: Dataset[Any], rows: int) -> NDArray[np.bytes_]:
     return ids
 
 
-SAMPLED = 8  # rows that stand for a data set that does not say what is in it
+FEW = 8  # rows that stand for a data set that does not say what is in it
 
 
 def sampled_digest(data: Dataset[Any], seed: int) -> str:
     """SHA-256 over the ids, and over some rows as they are loaded: of a data set without `labels`, whose rows and
-    labels are not known beforehand. It tells most other data apart, and not a change in a single row.
+    labels are not known beforehand. It tells most other data apart, and not a change in a single row; it begins with
+    SAMPLED, for another release of an image library may load a row with other last bits.
 
     seed: of what the data set draws at random.
     """
     rows = rows_of(data, "the data")
     loaded = SeededRows(data, seed)
     with own_randomness():
-        some = [loaded[int(row)] for row in np.unique(np.linspace(0, rows - 1, SAMPLED).astype(int))]
+        some = [loaded[int(row)] for row in np.unique(np.linspace(0, rows - 1, FEW).astype(int))]
     values = [_bits(part) for item in some for part in item]
-    return data_digest([ids_of(data, rows)], np.zeros(0, np.int64), values)
+    return SAMPLED + data_digest([ids_of(data, rows)], np.zeros(0, np.int64), values)
 
 
 def _bits(value: Any) -> NDArray[Any]:

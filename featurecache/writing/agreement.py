@@ -15,7 +15,7 @@ from torch import Tensor
 from featurecache import disk, layout
 from featurecache.plan import CachePlan, SplitPlan, missing_shards, read_plan
 from featurecache.shards.lock import BeingWritten, check_unlocked, waiting
-from featurecache.storage import head_digest
+from featurecache.storage import SAMPLED, head_digest
 from featurecache.writer import committed_rows, discard
 
 MAX_HEAD = 2**34  # bytes
@@ -100,7 +100,7 @@ def check_split(cache: Path, name: str, there: SplitPlan, wanted: SplitPlan) -> 
     """
     for what in ("rows", "views", "data"):
         old, new = getattr(there, what), getattr(wanted, what)
-        if old != new:
+        if old != new and (what != "data" or _comparable(there, wanted)):
             raise ValueError(
                 f"{cache}: split {name!r} was made from other data ({what}: {str(old)[:20]}, now {str(new)[:20]}); "
                 "use another split name or another folder"
@@ -118,6 +118,12 @@ def check_split(cache: Path, name: str, there: SplitPlan, wanted: SplitPlan) -> 
             f"{cache}: split {name!r} was begun with {what} {str(old)[:60]}, now {str(new)[:60]}; "
             f"go on with what it was begun with, or delete {cache / name} to begin it again"
         )
+
+
+def _comparable(there: SplitPlan, wanted: SplitPlan) -> bool:
+    """Whether other digests mean other data: of rows as they were loaded only with the same seed and versions."""
+    sampled = all((split.data or "").startswith(SAMPLED) for split in (there, wanted))
+    return not sampled or not [what for what, *_ in _differences(there, wanted) if what != "--batch-size"]
 
 
 def check_agreed(cache: Path, plan: CachePlan, name: str) -> None:

@@ -77,6 +77,19 @@ def test_what_the_backbone_has_seen_is_not_changed_in_silence(
     assert tree(tmp_path) == before
 
 
+def test_rows_that_another_release_loads_with_other_last_bits_are_the_same_data(
+    pictures: Any, model: nn.Sequential, tmp_path: Path, refused: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def plain(off: float) -> dict[str, Any]:  # a data set that does not say its labels beforehand
+        return {"train": TensorDataset(pictures(7).inputs + off, torch.arange(7) % 3)}
+
+    extract(model, plain(0), tmp_path)
+    with refused("'train'", "other data"):
+        extract(model, plain(1e-6), tmp_path)
+    monkeypatch.setattr("featurecache.extraction.surroundings.PACKAGES", ("numpy",))
+    assert extract(model, plain(1e-6), tmp_path).kept == ["train"]
+
+
 def test_other_versions_make_no_difference_to_what_is_finished(
     pictures: Any, model: nn.Sequential, tmp_path: Path, tree: Any, refused: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
