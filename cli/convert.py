@@ -14,7 +14,6 @@ from .output import clean, emit
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-USUAL = ("train", "val", "test")  # in this order
 MAX_NAMES = 2**26  # bytes of a file of class names
 
 
@@ -164,6 +163,7 @@ def _read_in(
 def _parts(source: Path, split: str | None) -> dict[str, Path]:
     """The files to read by split: the source itself, or what lies in a folder that `convert` wrote."""
     from featurecache.convert import format_of
+    from featurecache.layout import USUAL_SPLITS
 
     try:
         format_of(source)
@@ -175,7 +175,7 @@ def _parts(source: Path, split: str | None) -> dict[str, Path]:
                 found[path.stem] = path
         if not found:
             raise
-        return {name: found[name] for name in dict.fromkeys([*USUAL, *found]) if name in found}
+        return {name: found[name] for name in dict.fromkeys([*USUAL_SPLITS, *found]) if name in found}
     return {split or "train": source}
 
 

@@ -240,10 +240,12 @@ def _show(payload: dict[str, Any], done: Extraction, cache: FeatureCache, bounds
         click.echo(f"{name}: complete already, left as it is (`rebalance verify` compares it with its checksums)")
     if done.unfinished:
         left = ", ".join(f"{files} of {name}" for name, files in done.unfinished.items())
-        click.echo(f"{cache.path}: {rows} rows in {done.seconds:.1f} s; files left to other processes: {left}")
+        click.echo(f"{payload['cache']}: {rows} rows in {done.seconds:.1f} s; files left to other processes: {left}")
     elif rows:
         speed = rows / max(done.seconds, 1e-9)
-        click.echo(f"{cache.path}: {rows} rows in {done.seconds:.1f} s ({speed:.0f} rows/s), layer {done.layer!r}")
+        click.echo(
+            f"{payload['cache']}: {rows} rows in {done.seconds:.1f} s ({speed:.0f} rows/s), layer {done.layer!r}"
+        )
         click.echo(f"images: {clean(str(cache.plan.specification['transform']), 300)}")
     figures = ("top1", "balanced", "many", "medium", "few")
     lines = [

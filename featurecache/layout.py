@@ -77,6 +77,7 @@ import numpy as np
 
 SCHEMA = (1, 0)
 CACHE_FORMAT, SHARD_FORMAT = "featurecache", "featurecache.shard"
+USUAL_SPLITS = ("train", "val", "test")  # in this order
 CACHE_FILE, HEAD_FILE = "cache.json", "head.safetensors"
 
 MIN_USER_BLOCK, MAX_USER_BLOCK = 4096, 2**26

@@ -11,7 +11,6 @@ An interrupted shard is gone on with by whoever asks for the same one; a lock ke
 from __future__ import annotations
 
 import os
-import zlib
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import replace
@@ -86,7 +85,7 @@ class ShardWriter:
             self._file = self._open(skeleton)
             if resume:
                 data = self._header.data
-                self._journal = Journal(journal_path(self.final), self._key, len(data), self._header.blocks)
+                self._journal = Journal(_journal(self.final), self._header.key, len(data), self._header.blocks)
                 self._kept = _checked(self._file, self._header, self._journal.done)
                 self._commits = Commits(
                     self._file, self._journal, every_bytes=COMMIT_BYTES, every_seconds=COMMIT_SECONDS
@@ -97,10 +96,6 @@ class ShardWriter:
             disk.name_file(error, self._part)
             raise
         self.missing = [block for block in range(self._header.blocks) if block not in self._kept]
-
-    @property
-    def _key(self) -> int:
-        return zlib.crc32(self._header.pack())
 
     @property
     def _user_block(self) -> bytes:
@@ -118,14 +113,14 @@ class ShardWriter:
                 raise
             return file
         # In this order: a journal never lies beside a file that it does not belong to.
-        disk.remove(journal_path(self.final))
+        disk.remove(_journal(self.final))
         self._known = True
         disk.sync_folder(self.final.parent)
         new = self.final.with_name(self.final.name + NEW)
         file = disk.create(new)
         try:
             disk.allocate(file, skeleton.size)
-            _write_pieces(file, skeleton)
+            skeleton.write(file)
             disk.write_at(file, self._user_block, 0)
             disk.sync(file)
             disk.rename(new, self._part)
@@ -140,7 +135,7 @@ class ShardWriter:
     def _repair(self, file: int, skeleton: Skeleton) -> None:
         """Write again what is in no column, where a disk has changed it."""
         if checksums.structure(file, self._header) != self._header.structure:
-            _write_pieces(file, skeleton)
+            skeleton.write(file)
         if os.pread(file, self._header.user_block, 0) != self._user_block:
             disk.write_at(file, self._user_block, 0)
 
@@ -235,7 +230,7 @@ class ShardWriter:
             if self._journal is not None:
                 last.callback(self._journal.close)
             if self._done or not keep:
-                disk.remove(journal_path(self.final))
+                disk.remove(_journal(self.final))
                 disk.remove(self._part)
         if not self._done:
             disk.remove_folder(self.final.parent)
@@ -258,7 +253,7 @@ def discard(final: Path) -> None:
 def _clear(final: Path) -> None:
     lock = Lock(final)
     try:
-        for path in (journal_path(final), disk.part_name(final), final.with_name(final.name + NEW)):
+        for path in (_journal(final), disk.part_name(final), final.with_name(final.name + NEW)):
             disk.remove(path)
     finally:
         lock.release()
@@ -271,18 +266,17 @@ def committed_rows(cache: Path, plan: CachePlan, split: str, shard: int) -> int:
         header = read_header(disk.part_name(final))
     except (FileNotFoundError, ValueError):
         return 0
-    done = recorded(journal_path(final), zlib.crc32(header.pack()), len(header.data), header.blocks)
+    done = committed_blocks(final, header)
     return sum(min(header.block, header.rows - block * header.block) for block in done)
 
 
-def journal_path(final: Path) -> Path:
-    """Where the journal of a shard lies."""
+def committed_blocks(final: Path, header: Header) -> dict[int, tuple[int, ...]]:
+    """The checksums of an unfinished shard's blocks that its journal records. header: of the shard."""
+    return recorded(_journal(final), header.key, len(header.data), header.blocks)
+
+
+def _journal(final: Path) -> Path:
     return final.with_name(final.name + JOURNAL)
-
-
-def _write_pieces(file: int, skeleton: Skeleton) -> None:
-    for start, piece in skeleton.pieces.items():
-        disk.write_at(file, piece, start)
 
 
 def _design(plan: CachePlan, split: str, shard: int, columns: Mapping[str, layout.Column]) -> tuple[Header, Skeleton]:

@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 
 from featurecache import disk, layout
 from featurecache.shards.header import Header, read_header
-from featurecache.shards.journal import recorded
-from featurecache.writer import journal_path
+from featurecache.writer import committed_blocks
 
 # The same model on the same images repeats its features to the last bits, or nearly so on other hardware.
 TOLERANCE = 0.01  # of the largest of them
@@ -37,25 +36,30 @@ def check_first_batch(cache: Path, split: str, features: NDArray[Any]) -> None:
 
 
 def _stored(final: Path) -> NDArray[Any] | None:
-    """The features of a shard's first block, finished or committed."""
+    """The features of a shard's first block, finished or committed; None where they are not what was written."""
     for path in (final, disk.part_name(final)):
         try:
             header = read_header(path)
-            if path == final or 0 in _committed(final, header):
-                return _read(path, header)
-        except (OSError, ValueError):  # damage is found, and said, where it matters
+            names = list(header.data)
+            crcs = _written(path, header) if path == final else committed_blocks(final, header).get(0)
+            data = _read(path, *header.span("features", 0))
+        except (OSError, ValueError):  # damage is found, and mended or said, where the shard is gone on with
             continue
+        if crcs is not None and zlib.crc32(data) == crcs[names.index("features")]:
+            column = header.columns["features"]
+            return np.frombuffer(data, column.dtype).reshape(-1, column.shape[1])
     return None
 
 
-def _committed(final: Path, header: Header) -> dict[int, tuple[int, ...]]:
-    return recorded(journal_path(final), zlib.crc32(header.pack()), len(header.data), header.blocks)
+def _written(path: Path, header: Header) -> tuple[int, ...]:
+    """The checksums of a finished shard's first block."""
+    column = header.columns["crc"]
+    row = _read(path, column.offset, column.nbytes // column.shape[0])
+    return tuple(np.frombuffer(row, column.dtype).tolist())
 
 
-def _read(path: Path, header: Header) -> NDArray[Any]:
-    start, length = header.span("features", 0)
+def _read(path: Path, start: int, length: int) -> bytearray:
     buffer = bytearray(length)
     with disk.opened(path) as file:
         disk.read_at(file.fileno(), memoryview(buffer), start)
-    column = header.columns["features"]
-    return np.frombuffer(buffer, column.dtype).reshape(-1, column.shape[1])
+    return buffer

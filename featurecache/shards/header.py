@@ -63,6 +63,11 @@ class Header:
         return PREFIX.pack(MAGIC, len(text), zlib.crc32(text)) + text
 
     @property
+    def key(self) -> int:
+        """CRC32 of the packed header: which shard a journal belongs to."""
+        return zlib.crc32(self.pack())
+
+    @property
     def user_block(self) -> int:
         """The smallest power of two of at least 4096 bytes that holds the header with any numbers in it."""
         widest = {name: replace(column, offset=layout.MAX_OFFSET) for name, column in self.columns.items()}

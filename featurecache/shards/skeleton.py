@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import h5py
 import numpy as np
 
-from featurecache import layout
+from featurecache import disk, layout
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,11 @@ class Skeleton:
     columns: dict[str, layout.Column]
     size: int
     pieces: dict[int, bytes]
+
+    def write(self, file: int) -> None:
+        """Put the pieces into an open file."""
+        for start, piece in self.pieces.items():
+            disk.write_at(file, piece, start)
 
     @property
     def crc(self) -> int:

@@ -13,7 +13,6 @@ from featurecache.shards.header import read_header
 from featurecache.shards.lock import waiting
 from featurecache.writing.agreement import PATIENCE
 
-USUAL = ("train", "val", "test")  # in this order
 _SHARD = re.compile(rf"\d{{5}}\.h5({re.escape(disk.PART)})?")
 
 
@@ -38,7 +37,7 @@ def rebuild(path: Path | str) -> CachePlan:
         whole = plan if whole is None else _joined(whole, plan, file)
     if whole is None:
         raise ValueError(f"{cache}: no shard here, from which cache.json could be made again; expected SPLIT/00000.h5")
-    order = sorted(whole.splits, key=lambda name: (USUAL.index(name) if name in USUAL else len(USUAL), name))
+    order = [name for name in dict.fromkeys([*layout.USUAL_SPLITS, *sorted(whole.splits)]) if name in whole.splits]
     whole = replace(whole, splits={name: whole.splits[name] for name in order})
     with waiting(cache / layout.CACHE_FILE, PATIENCE):
         whole.save(cache)

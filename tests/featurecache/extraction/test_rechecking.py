@@ -11,6 +11,7 @@ from torch import nn
 
 from featurecache import FeatureCache, extract
 from featurecache.extraction.rechecking import check_first_batch
+from featurecache.shards.header import read_header
 
 
 @pytest.fixture
@@ -60,3 +61,24 @@ def test_a_damaged_first_batch_is_left_to_those_who_check_it(pictures: Any, mode
     part.write_bytes(part.read_bytes()[:100])
     extract(model, {"train": pictures(9)}, begun, batch_size=2)
     FeatureCache(begun, verify=True)
+
+
+@pytest.mark.parametrize("finished", [False, True])
+def test_damage_in_the_first_batch_is_not_taken_for_another_model(
+    finished: bool, pictures: Any, model: nn.Sequential, begun: Path, tmp_path: Path, tree: Any
+) -> None:
+    extract(model, {"train": pictures(9)}, tmp_path / "whole", batch_size=2)
+    if finished:
+        extract(model, {"train": pictures(9)}, begun, batch_size=2)
+    file = begun / "train" / ("00000.h5" if finished else "00000.h5.part")
+    data = bytearray(file.read_bytes())
+    start, length = read_header(file).span("features", 0)
+    data[start : start + length] = np.full(length // 2, 1000, np.float16).tobytes()
+    file.write_bytes(data)
+    if finished:  # said by those who verify; a split is added all the same
+        extract(model, {"train": pictures(9), "val": pictures(3)}, begun, batch_size=2)
+        with pytest.raises(ValueError, match=r"features of rows 0\.\.1"):
+            FeatureCache(begun, verify=True)
+    else:  # computed again
+        extract(model, {"train": pictures(9)}, begun, batch_size=2)
+        assert tree(begun) == tree(tmp_path / "whole")
