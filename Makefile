@@ -52,7 +52,7 @@ $(BASE): pyproject.toml constraints.txt
 # It installs all that the base stamp stands for, so it sets that stamp too.
 $(DEV): pyproject.toml constraints.txt
 	@$(make-venv)
-	@echo "== installing the project, timm and the development tools into $(VENV) (the first time: some minutes)"
+	@echo "== installing the project, timm, transformers and the development tools into $(VENV) (the first time: some minutes)"
 	@$(PIP) -e ".[dev,timm]"
 	@touch $(BASE) $@
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .output import clean
+
 if TYPE_CHECKING:
     import numpy as np
     import torch
     from numpy.typing import NDArray
 
-    from featurecache import FeatureCache
+    from featurecache import FeatureCache, Split
     from rebalance import LinearHead
 
 
@@ -39,6 +41,7 @@ def provenance(cache: FeatureCache) -> dict[str, Any]:
     return {
         "cache": cache.hash,
         "layer": specification.get("layer"),
+        **({"terms": specification["terms"]} if specification.get("terms") else {}),
         "joint": specification.get("head"),
         "class_names": None if cache.class_names is None else list(cache.class_names),
         "versions": versions(),
@@ -77,17 +80,34 @@ def train_counts(cache: FeatureCache) -> NDArray[np.int64] | None:
     return cache.counts if "train" in cache else None
 
 
-def counts_keyword(name: str, cache: FeatureCache) -> dict[str, Any]:
+def check_last_classes(cache: FeatureCache, split: Split) -> None:
+    """ValueError where a head fitted on a split would have fewer classes than the cache, for nobody says how many."""
+    known = int(split.labels.max()) + 1
+    if cache.has_head or known == cache.num_classes:
+        return
+    names = cache.class_names
+    first = f"class {known}" if names is None else f"class {clean(names[known])!r} ({known})"
+    raise ValueError(
+        f"{cache.path}: {first} and all behind it have no row in {split.name} ({cache.num_classes - known} of "
+        f"{cache.num_classes}), and there is no joint head to keep their place; expected rows of the last class: add "
+        "some, or leave these classes out"
+    )
+
+
+def counts_keyword(name: str, cache: FeatureCache, on: str = "train") -> dict[str, Any]:
     """The training rows a class as a method's keyword; nothing for one without it or that counts the rows of its fit.
 
-    name: of the method. ValueError when the cache has no training rows to count.
+    name: of the method. on: the split it is fitted on; several views of an image in it count as one row.
+    ValueError when the cache has no training rows to count.
     """
     from rebalance import METHODS
     from rebalance.methods import takes_counts
 
     line = METHODS[name]
-    if line.on == "train" or not takes_counts(line.function):
+    if not takes_counts(line.function):
         return {}
+    if line.on == "train":
+        return {"counts": cache.counts} if on == "train" and cache["train"].views > 1 else {}
     counts = train_counts(cache)
     if counts is None:
         raise ValueError(

@@ -46,6 +46,7 @@ def demo(directory: Path, common: Common) -> dict[str, Any]:
     steps = _Steps(common)
     model, cache = directory / "joint.pt", directory / "digits.cache"
     _remove_other(cache)
+    model.with_name(f"{model.name}.training").unlink(missing_ok=True)  # of a demo that was stopped, with other options
     steps.say("1. Train a convnet jointly on the long-tailed digits, instance-balanced.")
     steps.run(
         "train", "digits:train", "--val", "digits:val", "--out", model,
@@ -103,9 +104,10 @@ class _Steps:
         if not silent:
             click.echo(f"$ rebalance {shlex.join(args)}")
         with contextlib.redirect_stdout(io.StringIO()) if silent else contextlib.nullcontext():
-            result: dict[str, Any] = self._commands[args[0]].main(
-                [*args[1:], *self._common], prog_name=f"rebalance {args[0]}", standalone_mode=False
-            )
+            command = self._commands[args[0]]
+            # Not command.main: it turns Ctrl-C into an exit code of its own.
+            with command.make_context(args[0], [*args[1:], *self._common], click.get_current_context()) as inner:
+                result: dict[str, Any] = command.invoke(inner)
         return result
 
 

@@ -42,6 +42,12 @@ def export(head: Path, into: Path, out: Path, layer: str | None, common: Common)
             f"{head}: {kind} centres or normalises the features first, so no weight and bias in a checkpoint can do "
             "the same; use head.to_module() in Python, or a linear head (crt, lws, tau_norm, ncm --transform un)"
         )
+    if opened.record.get("terms"):
+        raise ValueError(
+            f"{head}: the model's classifier {str(opened.record.get('layer'))[:80]!r} is several layers added, or one "
+            "with a factor or a normalisation, so no single weight in a checkpoint can be replaced; use "
+            "featurecache.replace_classifier(model, head.to_module(), layer=found) in Python"
+        )
     name = layer or opened.record.get("layer")
     if name is None:
         name = classifier_key(load_state(into), (opened.num_classes, opened.width))

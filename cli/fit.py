@@ -18,13 +18,14 @@ def run(
     """Fit a method on one split and save the head."""
     from rebalance import METHODS
 
-    from .caches import cached_head, counts_keyword, open_cache, provenance
+    from .caches import cached_head, check_last_classes, counts_keyword, open_cache, provenance
 
     opened = open_cache(cache, on)
     split = opened[on]
+    check_last_classes(opened, split)
     joint = cached_head(opened, common.device)
     line = METHODS[method]
-    head = line.function(joint, split.features, split.labels, **hyperparameters, **counts_keyword(method, opened))
+    head = line.function(joint, split.features, split.labels, **hyperparameters, **counts_keyword(method, opened, on))
     head = head.with_record(**provenance(opened), fitted_on=on if line.on else None)
     head.save(out)
     payload = {"head": str(out), "record": dict(head.record)}

@@ -48,6 +48,10 @@ def _show(described: dict[str, Any]) -> None:
             done = f"{split['rows_done']} of {split['rows']} rows are there"
             files = f"{split['missing_files']} of {split['files']} files to finish"
             click.echo(f"{name} is unfinished: {done}, {files}; the same extraction run again makes the rest")
+        elif split["unreadable"]:
+            click.echo(f"{name}: {split['unreadable']} rows could not be read (status 1, no label)")
+        if split["views"] > 1:
+            click.echo(f"{name}: {split['views']} views of {split['rows'] // split['views']} images")
     _show_classes(described)
     specification = described["specification"]
     click.echo(f"\nspecification {described['hash'][:16]}")

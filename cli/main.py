@@ -12,6 +12,7 @@ import click
 
 from .convert import convert
 from .demo import demo
+from .doctor import doctor
 from .evaluate import evaluate
 from .export import export
 from .extract import extract
@@ -79,7 +80,7 @@ def cli() -> None:
     """
 
 
-for command in (demo, train, extract, info, verify, convert, fit, tune, evaluate, export):
+for command in (demo, train, extract, info, verify, convert, fit, tune, evaluate, export, doctor):
     cli.add_command(command)
 
 

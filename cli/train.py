@@ -2,179 +2,217 @@
 
 from __future__ import annotations
 
+import os
+import shlex
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from .launch import first, own_device
 from .options import Common, common, example
-from .output import clean, emit, note, percent, progress
+from .output import emit, note, percent, progress
+from .train_options import (
+    ComputeOptions,
+    DataOptions,
+    ModelOptions,
+    RecipeOptions,
+    Sectioned,
+    compute_options,
+    data_options,
+    model_options,
+    recipe_options,
+)
 
 if TYPE_CHECKING:
-    from featurecache.datasets import ImageFiles
-    from featurecache.datasets.transforms import ImageTransform
     from featurecache.training import TrainingRun
 
+    from .train_data import Parts
+    from .train_model import Design, Start
+
 SUFFIXES = (".pt", ".pth", ".safetensors")
-CONVNET_SIZE, OTHER_SIZE = 64, 224
 
 
 @click.command(
+    cls=Sectioned,
     epilog=example(
         "rebalance train photos/train --out joint.pt",
         "rebalance train photos/train --val photos/val --arch timm:resnet18 --epochs 90 --out joint.pt",
+        "rebalance train photos/train --init run:joint.pt --freeze backbone --sampler class --out tuned.pt",
     ),
     short_help="Train a backbone and its classifier jointly.",
 )
 @click.argument("data")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="The model's file (.pt, .safetensors).")
-@click.option("--val", help="Data to choose the best epoch on; without it a part of DATA is held out.")
-@click.option(
-    "--holdout",
-    type=click.FloatRange(0, 0.5),
-    default=0.1,
-    show_default=True,
-    help="Share of every class to hold out where no --val is given; 0 holds out nothing.",
-)
-@click.option("--root", type=click.Path(path_type=Path), help="The folder that list files are relative to.")
-@click.option(
-    "--arch",
-    default="convnet",
-    show_default=True,
-    help="convnet (small), timm:NAME or file:path.py:function.",
-)
-@click.option(
-    "--sampler",
-    type=click.Choice(["instance", "class", "sqrt", "progressive"]),
-    default="instance",
-    show_default=True,
-    help="How often a class is drawn; instance gives the best features (Kang et al., 2020).",
-)
-@click.option("--epochs", type=click.IntRange(1), default=30, show_default=True)
-@click.option("--batch-size", type=click.IntRange(2), default=32, show_default=True)
-@click.option("--lr", type=click.FloatRange(0, min_open=True), default=0.1, show_default=True, help="Learning rate.")
-@click.option("--weight-decay", type=click.FloatRange(0), default=5e-4, show_default=True)
-@click.option(
-    "--image-size",
-    type=click.IntRange(4),
-    help=f"Pixels [default: {CONVNET_SIZE} for convnet, {OTHER_SIZE} otherwise].",
-)
-@click.option("--grey", is_flag=True, help="One channel instead of three.")
-@click.option("--flip/--no-flip", default=True, show_default=True, help="Mirror images at random.")
-@click.option("--workers", type=click.IntRange(0), default=0, show_default=True, help="Processes that load images.")
+@data_options
+@model_options
+@recipe_options
+@compute_options
 @common
 def train(
     data: str,
     out: Path,
-    val: str | None,
-    holdout: float,
-    root: Path | None,
-    arch: str,
-    sampler: str,
-    epochs: int,
-    batch_size: int,
-    lr: float,
-    weight_decay: float,
-    image_size: int | None,
-    grey: bool,
-    flip: bool,
-    workers: int,
+    source: DataOptions,
+    start: ModelOptions,
+    recipe: RecipeOptions,
+    compute: ComputeOptions,
     common: Common,
 ) -> dict[str, Any]:
-    """Train a model on DATA: a folder of class folders, a list file, or digits.
+    """Train a model on DATA: a folder of class folders, a list file, or any other source of extract's.
 
-    SGD with momentum and a cosine schedule, cross-entropy, random crops. The epoch with the best balanced accuracy on
-    held-out rows is kept. Without --val a tenth of every class is held out and both parts are written as lists beside
-    the model, for `rebalance extract`: rows the model was trained on cannot tune anything.
+    The epoch with the best balanced accuracy on held-out rows is kept. Without --val a tenth of every class is held out
+    and both parts are written as lists beside the model, for `rebalance extract`: rows the model was trained on cannot
+    tune anything. A log of every epoch is beside the model, too. A command that was stopped goes on with the epoch that
+    it was in. Under torchrun several processes share every batch.
     """
-    import torch
+    from featurecache.training.sharing import together
 
-    from featurecache.datasets import missing_classes, open_images, write_list
-    from featurecache.datasets.transforms import ImageTransform
-    from featurecache.models import new_model, save_run
-    from featurecache.training import train as train_model
-    from rebalance.sampling import SAMPLERS
+    from .train_data import open_parts
+    from .train_model import design
 
     if out.suffix not in SUFFIXES or out.is_dir() or not out.parent.is_dir():
         raise ValueError(f"--out {out}: expected a name that ends in {', '.join(SUFFIXES)}, in a folder that is there")
-    size = image_size or (CONVNET_SIZE if arch == "convnet" else OTHER_SIZE)
-    plain = ImageTransform(size=size, channels=1 if grey else 3)
-    images = open_images(data, transform=plain, root=root)
-    if lost := missing_classes(images):
-        raise ValueError(
-            f"{data}: class {clean(images.class_names[lost[0]])!r} ({lost[0]}) has no image ({len(lost)} such "
-            "classes); expected at least one image of every class: add some or leave the class out"
-        )
-    fitting, judging, lists = _parts(images, data, val, holdout, root, out, common.seed)
-    torch.manual_seed(common.seed)
-    model = new_model(arch, num_classes=len(images.class_names), channels=plain.channels, image_size=size)
-    with progress("train") as update:
-        run = train_model(
-            model,
-            fitting.with_transform(_augmented(plain, flip)),
-            sampler=SAMPLERS[sampler](torch.from_numpy(fitting.labels), epochs=epochs, seed=common.seed),
-            loss=torch.nn.functional.cross_entropy,
-            score=None if judging is None else _balanced,
-            val=judging,
-            epochs=epochs,
-            batch_size=batch_size,
-            lr=lr,
-            weight_decay=weight_decay,
-            device=common.device,
-            workers=workers,
-            seed=common.seed,
-            progress=update,
-        )
-    for part, path in lists:
-        write_list(path, part)
-    save_run(out, model, _description(arch, size, plain, fitting, sampler, epochs, common.seed, run))
-    payload = {
-        "model": str(out),
-        "classes": len(images.class_names),
-        "rows": len(fitting),
-        "held_out": 0 if judging is None else len(judging),
-        "best_epoch": run.best_epoch,
-        "history": run.history,
-        "lists": [str(path) for _, path in lists],
-    }
-    if not emit(payload, as_json=common.as_json):
-        _show(payload, run, out)
+    if recipe.label_smoothing and recipe.loss != "ce":
+        raise ValueError(f"--label-smoothing goes with --loss ce, not with {recipe.loss}")
+    with together() as ranks:
+        made = design(start, source)
+        parts = open_parts(data, source, out, common.seed, made.plain, first())
+        begun, run, kept = _trained(parts, made, out, source, start, recipe, compute, common, ranks)
+        payload = {
+            "model": str(out),
+            "classes": len(parts.class_names),
+            "rows": len(parts.plain),
+            "held_out": 0 if parts.judging is None else len(parts.judging),
+            "best_epoch": run.best_epoch,
+            "history": run.history,
+            "trained": None if begun.parts is None else list(begun.parts),
+            "lists": [str(path) for _, path in parts.lists],
+            "logs": [str(_log(out)) + ending for ending in (".csv", ".jsonl")],
+        }
+        if first():
+            _save(out, begun, made, parts, source, start, recipe, common, run)
+            kept.unlink(missing_ok=True)
+            if not emit(payload, as_json=common.as_json):
+                _show(payload, run, out)
     return payload
 
 
-def _parts(
-    images: ImageFiles, data: str, val: str | None, share: float, root: Path | None, out: Path, seed: int
-) -> tuple[ImageFiles, ImageFiles | None, list[tuple[ImageFiles, Path]]]:
-    """The rows to fit, the rows to judge, and the lists to be written of both where one source was divided."""
-    from featurecache.datasets import list_text, open_images
-    from featurecache.training import holdout
+def _trained(
+    parts: Parts,
+    made: Design,
+    out: Path,
+    source: DataOptions,
+    start: ModelOptions,
+    recipe: RecipeOptions,
+    compute: ComputeOptions,
+    common: Common,
+    ranks: Any,
+) -> tuple[Start, TrainingRun, Path]:
+    """The model as it is in the end, what happened, and the file that an interrupted training goes on from."""
+    import numpy as np
+    import torch
 
-    if val is not None:
-        return (
-            images,
-            open_images(val, transform=images.transform, root=root, class_names=images.class_names),
-            [],
+    from featurecache.training import train as train_model
+    from rebalance.losses import LOSSES
+    from rebalance.sampling import SAMPLERS
+
+    from .train_data import training_transform
+    from .train_model import build
+
+    counts = np.bincount(parts.labels[parts.labels >= 0], minlength=len(parts.class_names))
+    smoothing = {"smoothing": recipe.label_smoothing} if recipe.label_smoothing else {}
+    loss = LOSSES[recipe.loss](counts, epochs=recipe.epochs, **smoothing)
+    batch = _example(parts)
+    torch.manual_seed(common.seed)
+    begun = build(made, start, parts.class_names, batch, getattr(loss, "scale", None))
+    kept = out.with_name(out.name + ".training")
+    decides = {
+        **parts.identity(),
+        "arch": made.arch,
+        "transform": training_transform(source, made.plain).describe(),
+        "init": begun.begun,
+        "fresh_classifier": start.fresh_classifier,
+        "sampler": recipe.sampler,
+        "loss": recipe.loss,
+        "label_smoothing": recipe.label_smoothing,
+    }
+    with ExitStack() as around:
+        update = None
+        if first():
+            for line in [*begun.notes, *_unseen(made, parts)]:
+                note(f"rebalance: {line}")
+            if kept.exists():
+                note(f"rebalance: going on from {kept}")
+            update = around.enter_context(progress("train"))
+            around.enter_context(_saying_how_to_go_on(kept))
+        run = train_model(
+            begun.module,
+            parts.fitting,
+            sampler=SAMPLERS[recipe.sampler](torch.from_numpy(parts.labels), epochs=recipe.epochs, seed=common.seed),
+            loss=loss,
+            score=None if parts.judging is None else _balanced,
+            val=parts.judging,
+            epochs=recipe.epochs,
+            batch_size=recipe.batch_size,
+            lr=recipe.rate,
+            weight_decay=recipe.decay,
+            optimiser=recipe.optimizer,
+            mixup=recipe.mixup,
+            amp=compute.amp,
+            ema=recipe.ema,
+            parts=begun.parts,
+            state=kept,
+            run=decides,
+            log=_log(out),
+            ranks=ranks,
+            device=own_device(common.device),
+            workers=compute.workers,
+            seed=common.seed,
+            progress=update,
         )
-    if share == 0:
-        return images, None, []
-    fit_rows, judge_rows = holdout(images.labels, share, seed)
-    parts = images.subset(fit_rows), images.subset(judge_rows)
-    if not len(judge_rows):
-        note(f"rebalance: {data} is too small to hold out {share:g} of a class; give --val or a larger --holdout")
-        return images, None, []
-    lists = [out.with_suffix(f".{name}.txt") for name in ("train", "val")]
-    if any(path.exists() and Path(data).exists() and path.samefile(data) for path in lists):
-        raise ValueError(f"{data}: the lists of both parts would replace it; give --out another name")
-    if not out.exists() and (taken := [path for path in lists if path.exists()]):
-        raise ValueError(f"{taken[0]}: there already, perhaps of another model; give --out another name or move it")
-    list_text(images)  # what cannot stand in a list is refused now, not after the training
-    return *parts, list(zip(parts, lists, strict=True))
+    return begun, run, kept
 
 
-def _augmented(plain: ImageTransform, flip: bool) -> Any:
-    from featurecache.datasets.transforms import TrainTransform
+def _unseen(made: Design, parts: Parts) -> list[str]:
+    """A warning where the weights that are begun with may know the rows that are judged."""
+    if made.described is None or made.described["trained_on"] == parts.digest():
+        return []
+    return ["the weights of --init were trained on other rows; rows to judge by must not have been among them"]
 
-    return TrainTransform(plain, flip=flip)
+
+def _example(parts: Parts) -> Any:
+    """Two inputs as the model takes them."""
+    from torch.utils.data import default_collate
+
+    together = getattr(parts.plain, "collate", None) or default_collate
+    return together([parts.plain[row % len(parts.plain)] for row in range(2)])[0]
+
+
+def _log(out: Path) -> Path:
+    return out.with_suffix(".log")
+
+
+@contextmanager
+def _saying_how_to_go_on(kept: Path) -> Iterator[None]:
+    """An interruption says how much is safe, and which command goes on."""
+    from featurecache.training.state import read_state
+
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        words = click.get_current_context().find_root().meta.get("rebalance.words")
+        how = "run the same command again" if words is None else shlex.join(["rebalance", *words])
+        if "TORCHELASTIC_RUN_ID" in os.environ:
+            how = "start the same job again"
+        try:
+            epochs = len(read_state(kept)["history"]) if kept.exists() else 0
+        except (OSError, ValueError, KeyError, TypeError):
+            epochs = 0
+        where = f" in {kept}" if epochs else ""
+        stop.add_note(f"{epochs} whole epoch{'' if epochs == 1 else 's'} safe{where}; to go on: {how}")
+        raise
 
 
 def _balanced(logits: Any, labels: Any) -> float:
@@ -183,33 +221,49 @@ def _balanced(logits: Any, labels: Any) -> float:
     return evaluate(logits, labels).balanced
 
 
-def _description(
-    arch: str,
-    size: int,
-    transform: ImageTransform,
-    fitting: ImageFiles,
-    sampler: str,
-    epochs: int,
-    seed: int,
+def _save(
+    out: Path,
+    begun: Start,
+    made: Design,
+    parts: Parts,
+    source: DataOptions,
+    start: ModelOptions,
+    recipe: RecipeOptions,
+    common: Common,
     run: TrainingRun,
-) -> dict[str, Any]:
-    from featurecache.datasets import ids_digest
+) -> None:
+    """Writes the run file and the lists."""
+    from featurecache.datasets import write_list
+    from featurecache.models import save_run
+    from featurecache.models.normed import fold
 
     from .caches import versions
 
-    return {
-        "arch": arch,
-        "channels": transform.channels,
-        "image_size": size,
-        "class_names": list(fitting.class_names),
-        "transform": transform.to_dict(),
-        "trained_on": ids_digest(fitting.sample_ids),
-        "epochs": epochs,
-        "sampler": sampler,
-        "seed": seed,
+    unit_rows = begun.unit_rows
+    if begun.scale is not None and begun.classifier is not None:
+        unit_rows = fold(begun.module, begun.classifier)
+    for part, path in parts.lists:
+        write_list(path, part)
+    description = {
+        "arch": made.arch,
+        "channels": made.plain.channels,
+        "image_size": made.plain.size,
+        "class_names": list(parts.class_names),
+        "transform": made.plain.to_dict(),
+        "trained_on": parts.digest(),
+        **({} if unit_rows is None else {"unit_rows": unit_rows}),
+        "epochs": recipe.epochs,
+        "sampler": recipe.sampler,
+        "loss": recipe.loss,
+        "optimizer": recipe.optimizer,
+        "ema": recipe.ema,
+        "freeze": start.freeze,
+        "init": begun.begun,
+        "seed": common.seed,
         "best": run.best_epoch,
         "versions": versions(),
     }
+    save_run(out, begun.module, description)
 
 
 def _show(payload: dict[str, Any], run: TrainingRun, out: Path) -> None:
@@ -221,3 +275,4 @@ def _show(payload: dict[str, Any], run: TrainingRun, out: Path) -> None:
     )
     for path in payload["lists"]:
         click.echo(f"{path}: its part of the data, for rebalance extract --split")
+    click.echo(f"{payload['logs'][0]}: a line for every epoch, as in {Path(payload['logs'][1]).name}")

@@ -38,14 +38,20 @@ def run(
     from rebalance import METHODS
     from rebalance import tune as library_tune
 
-    from .caches import cached_head, counts_keyword, provenance
+    from .caches import cached_head, check_last_classes, counts_keyword, provenance
 
     grids = _grids(method, hyperparameters, grid)
     fitted_on = METHODS[method].on
     opened = FeatureCache(cache)
     judging = _judging(opened, on, fitted_on if folds else None, allow_seen)
     rows = opened[fitted_on] if fitted_on else judging
+    if folds and rows.views > 1:
+        raise ValueError(
+            f"--folds {folds}: {rows.name} holds {rows.views} views of every image, and no part may judge by another "
+            "view of what was fitted; judge on a split of its own with --on"
+        )
     opened.verify({judging.name, rows.name})
+    check_last_classes(opened, rows)
     tuned = library_tune(
         method,
         cached_head(opened, common.device),

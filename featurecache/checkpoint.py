@@ -1,7 +1,7 @@
 """Checkpoints: read the weights, identify them, and write them again with another classifier.
 
-Layouts: a state dict, or one under "state_dict" or "model", in PyTorch's file (.pt, .pth, .bin and others), and
-.safetensors. In all of them every name may begin with "module.", which is taken off and, in a new file, put back.
+Layouts: those of featurecache.weights_layouts in PyTorch's file (.pt, .pth, .bin and others), and .safetensors. In all
+of them every name may begin with "module.", which is taken off and, in a new file, put back.
 """
 
 from __future__ import annotations
@@ -26,14 +26,15 @@ from featurecache.weights_file import PREFIX, WeightsFile, is_safetensors, read_
 _ANOTHER = "checkpoint of another architecture"
 
 
-def load_state(path: Path) -> OrderedDict[str, Tensor]:
+def load_state(path: Path, *, ema: bool = False) -> OrderedDict[str, Tensor]:
     """The state dict in a checkpoint, as ``model.load_state_dict`` takes it, on the CPU.
 
     path: a file in one of the layouts above; nothing in it is ever executed
+    ema: the averaged weights (EMA), which some training programs keep beside the plain ones
 
     Raises FileNotFoundError for a missing file and ValueError, in one line, for one that is refused.
     """
-    state = read_weights(Path(path)).state()
+    state = _state(read_weights(Path(path), ema=ema), Path(path))
     state.update({name: value.detach() for name, value in state.items()})  # a file may hold nn.Parameters
     return state
 
@@ -86,28 +87,52 @@ def replace_in_checkpoint(
 
     into: the checkpoint to read
     out: the file to write, of the same kind as ``into`` and another file
-    layer: the classifier's name, as in ``model.named_modules()``
+    layer: the classifier's name, as in ``model.named_modules()``; in the file it may stand behind the names of what the
+        model was wrapped in, such as "model.fc"
     weight: (K, D), finite
     bias: (K,), finite, or None for zeros
     expected: digest of the weight and bias that the file must hold now, see featurecache.storage.head_digest: the
         classifier the features belong to
 
+    Where the file holds averaged weights (EMA) beside the plain ones, those are written to that hold the expected
+    classifier; the plain ones if both do, or nothing is expected.
+
     Raises ValueError where the file holds another classifier than expected or has no place for this one.
     """
     into, out = Path(into), Path(out)
     _check_paths(into, out)
-    file = read_weights(into)
-    try:
-        new = _fitted(file, layer, weight, bias, expected)
-    except ValueError as error:
-        raise ValueError(f"{shown(into)}: {error}") from None
+    file, new = _replacement(into, layer, weight, bias, expected)
     with replacing(out) as part:
         if is_safetensors(into):
             shutil.copyfile(into, part)
-            _patch_safetensors(part, new)
+            _patch_safetensors(part, {file.place(name)[1]: value for name, value in new.items()})
         else:
-            file.entries.update(new)
+            for name, value in new.items():
+                file.put(name, value)
             _save(file.root, part)
+
+
+def _state(file: WeightsFile, path: Path) -> OrderedDict[str, Tensor]:
+    try:
+        return file.state()
+    except ValueError as error:
+        raise ValueError(f"checkpoint {shown(path)}: {error}") from None
+
+
+def _replacement(
+    into: Path, layer: str, weight: Tensor, bias: Tensor | None, expected: str | None
+) -> tuple[WeightsFile, dict[str, Tensor]]:
+    """The file as it was read, and its new tensors by their names in file.state()."""
+    file = read_weights(into)
+    try:
+        return file, _fitted(file.state(), layer, weight, bias, expected)
+    except ValueError as error:
+        refusal = ValueError(f"{shown(into)}: {error}")
+    try:
+        averaged = read_weights(into, ema=True)
+        return averaged, _fitted(averaged.state(), layer, weight, bias, expected)
+    except ValueError:
+        raise refusal from None
 
 
 def _check_paths(into: Path, out: Path) -> None:
@@ -121,17 +146,12 @@ def _check_paths(into: Path, out: Path) -> None:
 
 
 def _fitted(
-    file: WeightsFile, layer: str, weight: Tensor, bias: Tensor | None, expected: str | None
+    state: Mapping[str, Tensor], layer: str, weight: Tensor, bias: Tensor | None, expected: str | None
 ) -> dict[str, Tensor]:
-    """The file's new entries, with the names, shapes and dtypes of the old ones."""
+    """The new tensors, with the names, shapes and dtypes of the old ones."""
     classes, width = _check_head(weight, bias)
-    state = file.state()
-    if f"{layer}.weight" not in state:
-        layer = f"{layer}.".removeprefix(PREFIX).removesuffix(".")  # "module" is the wrapped model itself
-    weight_name, bias_name = (f"{layer}.{end}" if layer else end for end in ("weight", "bias"))
-    old, old_bias = state.get(weight_name), state.get(bias_name)
-    if old is None:
-        raise ValueError(_absent(state, layer, (classes, width)))
+    weight_name, bias_name = _stored_names(state, layer, (classes, width), expected)
+    old, old_bias = state[weight_name], state.get(bias_name)
     if tuple(old.shape) not in ((classes, width), (classes, width, 1, 1)):
         raise ValueError(
             f"{_ANOTHER}: {shown(weight_name)} is {tuple(old.shape)}, the head (K, D) = {(classes, width)}"
@@ -147,7 +167,26 @@ def _fitted(
         )
     olds = {weight_name: old} if old_bias is None else {weight_name: old, bias_name: old_bias}
     values = {weight_name: weight, bias_name: torch.zeros(classes) if bias is None else bias}
-    return {file.prefix + name: _stored_like(state, name, values[name]) for name in olds}
+    return {name: _stored_like(state, name, values[name]) for name in olds}
+
+
+def _stored_names(
+    state: Mapping[str, Tensor], layer: str, shape: tuple[int, int], expected: str | None
+) -> tuple[str, str]:
+    """The names of the layer's weight and bias in the file: its own, or behind the names of wrappers."""
+    if f"{layer}.weight" not in state:
+        layer = f"{layer}.".removeprefix(PREFIX).removesuffix(".")  # "module" is the wrapped model itself
+    weight, bias = (f"{layer}.{end}" if layer else end for end in ("weight", "bias"))
+    if weight in state:
+        return weight, bias
+    behind = [name for name in _fitting(state, shape) if layer and name.endswith(f".{weight}")]
+    if len(behind) > 1 and expected is not None:
+        behind = [n for n in behind if _holds(state[n], state.get(f"{n.removesuffix('weight')}bias"), expected)]
+    if len(behind) > 1:
+        raise ValueError(f"{len(behind)} layers could be {shown(layer)}: {_names(behind)}; name the one that is meant")
+    if not behind:
+        raise ValueError(_absent(state, layer, shape))
+    return behind[0], f"{behind[0].removesuffix('weight')}bias"
 
 
 def _check_head(weight: Tensor, bias: Tensor | None) -> tuple[int, int]:

@@ -1,6 +1,6 @@
-"""Linear layers, as they are found in any model: their names, shapes, weights and inputs.
+"""Layers that may be a classifier, as they are found in any model: their names, shapes, weights and inputs.
 
-A linear layer is an nn.Linear or a 1x1 nn.Conv2d; named by the user, any layer with a weight (K, D) will do.
+A linear layer is an nn.Linear or a 1x1 nn.Conv2d; any other layer that holds a matrix of its own may be one too.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from featurecache.quoting import shown
 
+JOIN = "+"  # between the names of layers whose outputs are added
 LISTED = 6  # layers named in a message: enough to choose from, short enough for one line
 
 
@@ -21,6 +22,26 @@ def linear_layers(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     for name, module in model.named_modules():
         if isinstance(module, nn.Linear) or (isinstance(module, nn.Conv2d) and _is_pointwise(module)):
             yield name, module
+
+
+def matrix_layers(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """Every module of the model that may be a classifier, with its name: it has a matrix of its own."""
+    linear = {id(module) for _, module in linear_layers(model)}
+    for name, module in model.named_modules():
+        if id(module) in linear or next(_own_matrices(module), None) is not None:
+            yield name, module
+
+
+def matrices_of(layer: nn.Module, classes: int, width: int) -> Iterator[Tensor]:
+    """The layer's own matrices (K, D), detached; those that are (D, K) transposed.
+
+    classes, width: K and D.
+    """
+    for matrix in _own_matrices(layer):
+        if matrix.shape == (classes, width):
+            yield matrix
+        if matrix.shape == (width, classes):
+            yield matrix.T
 
 
 def shape_of(layer: nn.Module) -> tuple[int, int] | None:
@@ -56,12 +77,18 @@ def layer_named(model: nn.Module, name: str) -> nn.Module:
         raise ValueError(f"the model has no layer {shown(name)}; {listing(linear_layers(model))}") from None
 
 
+def layers_named(model: nn.Module, names: str) -> list[tuple[str, nn.Module]]:
+    """The layers called ``names``, each with its own: one, or several joined by "+"; ValueError for an unknown one."""
+    parts = [names] if JOIN not in names or names in dict(model.named_modules()) else names.split(JOIN)
+    return [(name, layer_named(model, name)) for name in parts]
+
+
 def input_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
     """The first argument of a layer as the layer computes with it; of a large one only the shape."""
     given = next(iter((*args, *kwargs.values())), None)
     if not isinstance(given, Tensor):
         return torch.empty(0, device="meta")
-    if not _is_rows(given):
+    if not is_rows(given):
         return torch.empty(given.shape, device="meta")
     kind = given.device.type
     if given.is_floating_point() and given.dtype != torch.float64 and torch.is_autocast_enabled(kind):
@@ -71,9 +98,14 @@ def input_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
 
 def rows_of(value: Tensor) -> Tensor:
     """The layer's input (B, D), (B, 1, D) or (B, D, 1, 1) as (B, D); ValueError for any other shape."""
-    if value.is_meta or not _is_rows(value):
+    if value.is_meta or not is_rows(value):
         raise ValueError(f"its input is {tuple(value.shape)}, expected one vector a row: (B, D) or (B, D, 1, 1)")
     return value.flatten(1)
+
+
+def is_rows(value: Tensor) -> bool:
+    """Whether the tensor is one vector a row: (B, D), (B, 1, D) or (B, D, 1, 1)."""
+    return value.ndim >= 2 and value.numel() == value.shape[0] * max(value.shape[1:])
 
 
 def listing(layers: Iterable[tuple[str, nn.Module]]) -> str:
@@ -94,5 +126,13 @@ def _is_pointwise(conv: nn.Conv2d) -> bool:
     return conv.kernel_size == (1, 1) and conv.groups == 1 and conv.padding in ((0, 0), "valid", "same")
 
 
-def _is_rows(value: Tensor) -> bool:
-    return value.ndim >= 2 and value.numel() == value.shape[0] * max(value.shape[1:])
+def _own_matrices(layer: nn.Module) -> Iterator[Tensor]:
+    """The floating tensors of two axes that the layer itself holds; first its weight, which it may compute."""
+    weight = getattr(layer, "weight", None)
+    own = (weight, *layer.parameters(recurse=False), *layer.buffers(recurse=False))
+    seen: list[Tensor] = []
+    for value in own:
+        known = any(value is other for other in seen)
+        if isinstance(value, Tensor) and value.ndim == 2 and value.is_floating_point() and not known:
+            seen.append(value)
+            yield value.detach()

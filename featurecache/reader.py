@@ -194,6 +194,7 @@ class FeatureCache(Mapping[str, Split]):
                 entry["logits"] = [*split.logits.shape] if split.stores_logits else None
                 entry["bytes"] = split.nbytes
                 entry["unlabelled"] = int((labels < 0).sum())
+                entry["unreadable"] = int((split.status == 1).sum())
                 entry["class_counts"] = np.bincount(labels[labels >= 0], minlength=self.num_classes).tolist()
             splits[name] = entry
         return {

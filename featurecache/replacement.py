@@ -5,13 +5,22 @@ from __future__ import annotations
 import copy
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from featurecache.layers import LISTED, described, layer_named, linear_layers, listing, shape_of
+from featurecache.classifying.formulas import normalised
+from featurecache.classifying.terms import Classifier
+from featurecache.layers import LISTED, described, layer_named, layers_named, linear_layers, listing, shape_of
 from featurecache.quoting import shown
 
 
-def replace_classifier(model: nn.Module, module: nn.Module, *, layer: str | None = None) -> nn.Module:
+class NormalisedLinear(nn.Linear):
+    """A linear layer that divides every row of its input by its length."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return super().forward(normalised(input))
+
+
+def replace_classifier(model: nn.Module, module: nn.Module, *, layer: Classifier | str | None = None) -> nn.Module:
     """A deep copy of the model in which a copy of ``module`` is the classifier; the original is untouched.
 
     The new layer takes the device, dtype and training mode of the old one, and its parameters require
@@ -19,26 +28,68 @@ def replace_classifier(model: nn.Module, module: nn.Module, *, layer: str | None
     other keeps its values, as a new classifier must not change the embedding. A 1x1 convolution is replaced
     by one with the same weights.
 
-    model: any module with an nn.Linear or 1x1 nn.Conv2d classifier
-    module: an nn.Linear (D, K), or any module from (B, D) to (B, K), with in_features and out_features if it
-        has them
-    layer: the layer's name as in ``model.named_modules()``; without it the layer is found by its shape
+    Where several layers are added, where a factor stands behind a layer, or where it normalises its input, ``layer``
+    has to be what `find_classifier` gave, and the new classifier an nn.Linear for those features: it is divided among
+    the layers, so that the copy's logits are features @ weight.T + bias.
+
+    model: any module with a classifier.
+    module: an nn.Linear (D, K), or any module from (B, D) to (B, K), with in_features and out_features if it has them.
+    layer: the classifier, or just its name as in ``model.named_modules()``; None: the one linear layer of that shape,
+        taken as it is.
 
     Raises ValueError where no layer fits, or two do, or the new values do not fit the old layer's dtype.
     """
+    if isinstance(layer, Classifier):
+        (term, *more) = layer.layers
+        if more or term.factor != 1 or term.normalised:
+            return _with(model, _shares(module, layer))
+        layer = term.name
     shape = shape_of(module)
     name = _layer_of_shape(model, shape) if layer is None else layer
+    if len(layers_named(model, name)) > 1:
+        raise ValueError(f"{shown(name)} names several layers: pass layer= what find_classifier gave, with its factors")
     old = layer_named(model, name)
     if shape_of(old) is None or shape not in (None, shape_of(old)):
         raise ValueError(
             f"layer {shown(name)} is {described(old)} and the new classifier {described(module)}: "
             "expected layers of equal (K, D)"
         )
-    new = _placed(copy.deepcopy(module), old)
-    # What the memo already knows is not copied: wherever the old layer was, the copy of the model holds the
-    # new one.
-    copied: nn.Module = copy.deepcopy(model, {id(old): new})
+    return _with(model, {name: copy.deepcopy(module)})
+
+
+def _with(model: nn.Module, new: dict[str, nn.Module]) -> nn.Module:
+    """A deep copy of the model with other layers under these names."""
+    olds = {name: layer_named(model, name) for name in new}
+    # What the memo already knows is not copied: wherever an old layer was, the copy of the model holds the new one.
+    memo = {id(old): _placed(new[name], old) for name, old in olds.items()}
+    copied: nn.Module = copy.deepcopy(model, memo)
     return copied
+
+
+def _shares(module: nn.Module, classifier: Classifier) -> dict[str, nn.Module]:
+    """Each layer's share of a linear classifier, by its name: what its factor makes of it adds up to the whole."""
+    if not isinstance(module, nn.Linear) or module.weight.shape != classifier.weight.shape:
+        raise ValueError(
+            f"the classifier {shown(classifier.name)} is made of {len(classifier.layers)} layer(s) with factors and "
+            f"widths {_factors(classifier)}, and the new one is {described(module)}: expected an nn.Linear of "
+            f"(K, D) = {tuple(classifier.weight.shape)}, which can be divided among them"
+        )
+    weight, parts = module.weight.detach().double(), classifier.layers
+    shares: dict[str, nn.Module] = {}
+    for term, columns in zip(parts, torch.split(weight, [term.width for term in parts], 1), strict=True):
+        kind = NormalisedLinear if term.normalised else nn.Linear
+        share = kind(term.width, len(weight), bias=module.bias is not None, dtype=torch.float64)
+        with torch.no_grad():
+            share.weight.copy_(columns / term.factor)
+            if module.bias is not None:
+                share.bias.copy_(module.bias.detach().double() / (len(parts) * term.factor))
+        shares[term.name] = share
+    return shares
+
+
+def _factors(classifier: Classifier) -> str:
+    said = [f"{term.factor:.4g} ({term.width}{', normalised' * term.normalised})" for term in classifier.layers]
+    return ", ".join(said[:LISTED])
 
 
 def _layer_of_shape(model: nn.Module, shape: tuple[int, int] | None) -> str:
@@ -69,7 +120,7 @@ def _placed(new: nn.Module, old: nn.Module) -> nn.Module:
 
 def _over_pixels(module: nn.Module) -> nn.Module:
     """The module for an input (B, D, 1, 1) and an output (B, K, 1, 1)."""
-    if not isinstance(module, nn.Linear):
+    if not isinstance(module, nn.Linear) or type(module).forward is not nn.Linear.forward:
         return nn.Sequential(nn.Flatten(1), module, nn.Unflatten(1, (-1, 1, 1)))
     weight, bias = module.weight.detach(), module.bias
     conv = nn.Conv2d(

@@ -1,7 +1,8 @@
 """Weights from files that strangers made: read without running anything, checked before they are used.
 
 PyTorch's files are pickles. They are read with ``weights_only=True``, which builds tensors and plain
-containers only; there is no way to turn that off here. It still accepts what no honest checkpoint holds
+containers only; there is no way to turn that off here. What else an honest training file holds, its options and
+figures, is kept and never built (see inert.py). PyTorch still accepts what no honest checkpoint holds
 (compressed archives that inflate without bound, tensors larger than their storage, sparse and quantized
 ones), so that is refused here.
 """
@@ -21,11 +22,12 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from featurecache.inert import INERT
 from featurecache.quoting import shown
+from featurecache.weights_layouts import PLAIN, SCALES, fold_scales, located
 
-# Where training programs keep the state dict inside a file; a file without any of these keys is one itself.
-LAYOUTS = ("state_dict", "model")
 PREFIX = "module."  # what DataParallel and DistributedDataParallel put before every name
+COUNTER = "n_averaged"  # beside the names of torch.optim.swa_utils.AveragedModel
 
 DTYPES = {
     *(torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2),
@@ -35,22 +37,20 @@ DTYPES = {
 
 
 @dataclass(frozen=True, eq=False)
-class WeightsFile:
-    """A weights file in memory.
+class Part:
+    """A state dict inside a weights file.
 
-    root: the object as it lies in the file; for safetensors the state dict itself
-    entries: the state dict inside it, with the names of the file
+    entries: with the names of the file; a part of the file's object
     prefix: what every name begins with and a model's names do not: "module." or nothing
     """
 
-    root: dict[Any, Any]
     entries: dict[str, Tensor]
     prefix: str
 
     def state(self) -> OrderedDict[str, Tensor]:
         """A new state dict without the prefix, with the versions (``_metadata``) PyTorch keeps beside it."""
         cut = len(self.prefix)
-        state = OrderedDict((name[cut:], value) for name, value in self.entries.items())
+        state = OrderedDict((name[cut:], value) for name, value in self.entries.items() if name.startswith(self.prefix))
         versions = getattr(self.entries, "_metadata", None)
         if versions is not None:
             # Beside "" (the wrapper) stand "module" (the model) and "module.fc" (its layers).
@@ -61,15 +61,57 @@ class WeightsFile:
         return state
 
 
+@dataclass(frozen=True, eq=False)
+class WeightsFile:
+    """A weights file in memory.
+
+    root: the object as it lies in the file; for safetensors the state dict itself
+    parts: the state dict inside it, or the two of the paper's files
+    """
+
+    root: dict[Any, Any]
+    parts: tuple[Part, ...]
+
+    def state(self) -> OrderedDict[str, Tensor]:
+        """A new state dict of all parts, with a model's names; the paper's scales are multiplied in."""
+        state, *others = (part.state() for part in self.parts)
+        for other in others:
+            state.update(other)
+            vars(state).setdefault("_metadata", OrderedDict()).update(getattr(other, "_metadata", {}))
+        if others:
+            fold_scales(state)
+        return state
+
+    def place(self, name: str) -> tuple[dict[str, Tensor], str]:
+        """The dictionary in the file that holds a tensor, and the tensor's name there.
+
+        name: as in state()
+        """
+        holding = next(part for part in self.parts if part.prefix + name in part.entries)
+        return holding.entries, holding.prefix + name
+
+    def put(self, name: str, value: Tensor) -> None:
+        """Replaces a tensor in the file's object; the paper's scales become ones, for they are multiplied in already.
+
+        name: as in state()
+        """
+        entries, stored = self.place(name)
+        entries[stored] = value
+        scales = stored.removesuffix(name) + SCALES
+        if len(self.parts) > 1 and scales in entries:
+            entries[scales] = torch.ones_like(entries[scales])
+
+
 def is_safetensors(path: Path) -> bool:
     """Whether the file is safetensors by its name; every other name is PyTorch's (.pt, .pth, .bin, .tar)."""
     return path.suffix.lower() == ".safetensors"
 
 
-def read_weights(path: Path) -> WeightsFile:
+def read_weights(path: Path, *, ema: bool = False) -> WeightsFile:
     """The weights in a file, checked: real tensors, finite, no larger than what the file holds.
 
-    path: .safetensors, or a PyTorch file: a state dict, or one under "state_dict" or "model"
+    path: .safetensors, or a PyTorch file in one of the layouts of weights_layouts.py
+    ema: the averaged weights, where the file has them beside the plain ones
 
     Raises FileNotFoundError for a missing file and ValueError, in one line, for whatever else is wrong with
     it.
@@ -80,13 +122,21 @@ def read_weights(path: Path) -> WeightsFile:
         raise ValueError(f"checkpoint {shown(path)} is not a regular file")
     try:
         root = _read_safetensors(path) if is_safetensors(path) else _read_pickle(path)
-        entries = _state_dict_in(root)
-        for name, value in entries.items():
-            _check_entry(name, value)
+        _check_attributes(root)
+        return WeightsFile(root, tuple(map(_part, located(root, ema=ema))))
     except ValueError as error:
         raise ValueError(f"checkpoint {shown(path)}: {error}") from None
-    wrapped = all(name.startswith(PREFIX) for name in entries)
-    return WeightsFile(root, entries, PREFIX if wrapped else "")
+
+
+def _part(entries: dict[Any, Any]) -> Part:
+    """A state dict, checked, and its prefix."""
+    if not entries:
+        raise ValueError("it holds no tensors")
+    _check_attributes(entries)
+    for name, value in entries.items():
+        _check_entry(name, value)
+    wrapped = entries.keys() != {COUNTER} and all(name.startswith(PREFIX) or name == COUNTER for name in entries)
+    return Part(entries, PREFIX if wrapped else "")
 
 
 def _read_safetensors(path: Path) -> dict[str, Any]:
@@ -102,7 +152,7 @@ def _read_pickle(path: Path) -> dict[Any, Any]:
     with path.open("rb") as stream:
         check_archive(stream)
         try:
-            with warnings.catch_warnings():
+            with warnings.catch_warnings(), torch.serialization.safe_globals(INERT):
                 warnings.simplefilter("ignore")  # about tensor kinds that are refused below
                 root = torch.load(stream, map_location="cpu", weights_only=True)
         except Exception as error:  # a damaged pickle raises anything
@@ -117,7 +167,8 @@ def _refusal(error: Exception) -> str:
     asked = re.search(r"GLOBAL (\S+)", str(error))
     if asked:
         return (
-            f"its pickle asks for {shown(asked[1])}, and only tensors and plain containers are read; "
+            f"its pickle asks for {shown(asked[1])}, and only tensors, plain containers, NumPy arrays and "
+            "argparse.Namespace are read; "
             "save the state dict alone (torch.save(model.state_dict(), file)) or as .safetensors"
         )
     return f"not a PyTorch checkpoint, or a damaged one ({type(error).__name__}); expected a saved state dict"
@@ -151,19 +202,6 @@ def check_archive(stream: BinaryIO) -> None:
     stream.seek(0)
 
 
-def _state_dict_in(root: dict[Any, Any]) -> dict[str, Any]:
-    """The state dict inside a file's object: under one of the known keys, or the object itself."""
-    _check_attributes(root)
-    found = [name for name in LAYOUTS if isinstance(root.get(name), dict)]
-    if len(found) > 1:
-        raise ValueError(f"it holds {len(found)} state dicts ({', '.join(map(repr, found))}), expected one")
-    entries: dict[str, Any] = root[found[0]] if found else root
-    if not entries:
-        raise ValueError("it holds no tensors")
-    _check_attributes(entries)
-    return entries
-
-
 def _check_attributes(holder: dict[Any, Any]) -> None:
     """Refuse a dictionary with attributes in place of its methods; PyTorch sets only the versions."""
     attributes: dict[str, Any] = getattr(holder, "__dict__", {})
@@ -182,7 +220,7 @@ def _check_entry(name: object, value: object) -> None:
     if not isinstance(value, Tensor):
         raise ValueError(
             f"entry {shown(name)} is a {type(value).__name__[:80]}, expected a tensor: a state dict, "
-            f"or one under {' or '.join(map(repr, LAYOUTS))}"
+            f"or one under {' or '.join(map(repr, PLAIN))}"
         )
     if value.layout != torch.strided or value.is_quantized or value.dtype not in DTYPES:
         kind = "quantized" if value.is_quantized else f"{value.layout} {value.dtype}".replace("torch.", "")

@@ -6,9 +6,12 @@ q = 1/2 square-root; progressively-balanced goes from q = 1 to q = 0 in a straig
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch.utils.data import Sampler
 
@@ -19,34 +22,22 @@ Order = NDArray[np.int64]
 ROWS_A_VISIT = 4  # the reference's num_samples_cls: consecutive rows of the class that is visited
 
 
-class EpochSampler(Sampler[int]):
-    """Row indices of one epoch after another; an epoch is as long as the number of labelled rows.
-
-    draw: ``draw(epoch) -> (N,)`` row indices.
-    rows: N.
-    """
-
-    def __init__(self, draw: Callable[[int], Order], rows: int) -> None:
-        self._draw = draw
-        self._rows = rows
-        self.epoch = 0
-
-    def set_epoch(self, epoch: int) -> None:
-        """Say which epoch the next iteration is (0-based); only progressively-balanced sampling asks."""
-        self.epoch = epoch
-
-    def __len__(self) -> int:
-        return self._rows
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(self._draw(self.epoch).tolist())
-
-
 class _Cycle:
     """Endless passes over a list, each in a new random order (a permutation cycle, not independent draws)."""
 
     def __init__(self, items: Order, rng: np.random.Generator) -> None:
         self._items, self._rng, self._left = items, rng, items[:0]
+
+    @property
+    def left(self) -> Order:
+        """What is left of this pass."""
+        return self._left
+
+    def go_on(self, left: Order) -> None:
+        """Go on with these. Raises ValueError for items that are not of the list."""
+        if len(left) > len(self._items) or not np.isin(left, self._items).all():
+            raise ValueError("the sampler's state is of other rows")
+        self._left = left
 
     def take(self, count: int) -> Order:
         """The next items; a list shorter than count repeats."""
@@ -60,11 +51,60 @@ class _Cycle:
         return np.concatenate(parts)
 
 
+class EpochSampler(Sampler[int]):
+    """Row indices of one epoch after another; an epoch is as long as the number of labelled rows.
+
+    draw: ``draw(epoch) -> (N,)`` row indices.
+    rows: N.
+    rng, cycles: what the draws go on from.
+    """
+
+    def __init__(
+        self, draw: Callable[[int], Order], rows: int, rng: np.random.Generator, cycles: Sequence[_Cycle] = ()
+    ) -> None:
+        self._draw = draw
+        self._rows = rows
+        self._rng, self._cycles = rng, cycles
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Say which epoch the next iteration is (0-based); only progressively-balanced sampling asks."""
+        self.epoch = epoch
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the next epoch's draws depend on, as text and tensors; a sampler of the same labels can go on from it.
+
+        rng: the generator's state as JSON. lengths, left: how many items are left of each cycle's pass, and which.
+        """
+        left = [cycle.left for cycle in self._cycles]
+        return {
+            "rng": json.dumps(self._rng.bit_generator.state),
+            "lengths": torch.tensor([len(items) for items in left], dtype=torch.int64),
+            "left": torch.from_numpy(np.concatenate([np.empty(0, np.int64), *left])),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state_dict` returned. Raises ValueError when it is of other labels or another sampler."""
+        lengths, left = state["lengths"].tolist(), state["left"].numpy()
+        if len(lengths) != len(self._cycles) or sum(lengths) != len(left):
+            raise ValueError("the sampler's state is of another sampler or of other classes")
+        ends = np.cumsum([0, *lengths])
+        for cycle, begin, end in zip(self._cycles, ends, ends[1:], strict=False):
+            cycle.go_on(left[begin:end].astype(np.int64))
+        self._rng.bit_generator.state = json.loads(state["rng"])
+
+    def __len__(self) -> int:
+        return self._rows
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._draw(self.epoch).tolist())
+
+
 def instance_balanced(labels: Labels, *, epochs: int, seed: int = 0) -> EpochSampler:
     """Every row once an epoch, shuffled: p_j = n_j / N."""
     rows, _ = _rows_by_class(labels)
     rng = np.random.default_rng(seed)
-    return EpochSampler(lambda _epoch: rng.permutation(rows), len(rows))
+    return EpochSampler(lambda _epoch: rng.permutation(rows), len(rows), rng)
 
 
 def class_balanced(labels: Labels, *, epochs: int, seed: int = 0) -> EpochSampler:
@@ -82,7 +122,7 @@ def class_balanced(labels: Labels, *, epochs: int, seed: int = 0) -> EpochSample
         visits = classes.take(-(-len(rows) // ROWS_A_VISIT))
         return np.concatenate([cycles[c].take(ROWS_A_VISIT) for c in visits])[: len(rows)]
 
-    return EpochSampler(draw, len(rows))
+    return EpochSampler(draw, len(rows), rng, [classes, *cycles])
 
 
 def square_root(labels: Labels, *, epochs: int, seed: int = 0) -> EpochSampler:
@@ -92,7 +132,7 @@ def square_root(labels: Labels, *, epochs: int, seed: int = 0) -> EpochSampler:
     weights = np.concatenate([np.full(len(member), len(member) ** -0.5) for member in members])
     order = np.concatenate(members)
     weights /= weights.sum()
-    return EpochSampler(lambda _epoch: rng.choice(order, size=len(rows), p=weights), len(rows))
+    return EpochSampler(lambda _epoch: rng.choice(order, size=len(rows), p=weights), len(rows), rng)
 
 
 def progressively_balanced(labels: Labels, *, epochs: int, seed: int = 0) -> EpochSampler:
@@ -115,7 +155,7 @@ def progressively_balanced(labels: Labels, *, epochs: int, seed: int = 0) -> Epo
             out[places] = cycles[c].take(len(places))
         return out
 
-    return EpochSampler(draw, len(rows))
+    return EpochSampler(draw, len(rows), rng, cycles)
 
 
 SAMPLERS: dict[str, Callable[..., EpochSampler]] = {

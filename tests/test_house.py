@@ -36,7 +36,6 @@ EXCEPTIONS = {
 # Modules whose tests are not in the file of the mirrored name -> where they are.
 TESTED_IN = {
     "rebalance/__main__.py": "tests/test_packaging.py",
-    "featurecache/extraction/described.py": "tests/featurecache/test_extract.py",
     "featurecache/extraction/passes.py": "tests/featurecache/test_extract.py",
 }
 

@@ -50,9 +50,9 @@ def stopped(scenario: Scenario, work: Path, record: int = 4) -> Scenario:
 
 
 def otherwise(scenario: Scenario) -> Scenario:
-    """The same, but asked for in other batches, which has to be refused while rows are there."""
-    run = partial(Source().extract, names=scenario.splits, batch_size=BATCH // 2)
-    return replace(scenario, name=f"{scenario.name}, in other batches", run=run, ran={})
+    """The same, but asked for in larger batches, which has to be refused while rows are there."""
+    run = partial(Source().extract, names=scenario.splits, batch_size=2 * BATCH)
+    return replace(scenario, name=f"{scenario.name}, in larger batches", run=run, ran={})
 
 
 def fails_everywhere(scenario: Scenario, work: Path, fault: str, where: Iterable[int]) -> Tally:

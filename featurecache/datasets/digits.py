@@ -7,15 +7,15 @@ scikit-learn ships.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from featurecache.datasets.classes import columns
 from featurecache.datasets.images import ImageFiles, Transform
+from featurecache.datasets.long_tail import falling
+from featurecache.datasets.tables import TableRows
 from featurecache.quoting import shown
 
 SEED = 0
@@ -70,26 +70,13 @@ def open_digits(
     )
 
 
-@dataclass(frozen=True)
-class TableRows:
-    """Called with a sample id: that row as a grey image.
-
-    pixels: uint8 (N, H, W).
-    """
-
-    pixels: npt.NDArray[np.uint8]
-
-    def __call__(self, sample_id: str) -> Image.Image:
-        return Image.fromarray(self.pixels[int(sample_id)])
-
-
 def split_rows(labels: npt.NDArray[np.int64]) -> dict[str, npt.NDArray[np.int64]]:
     """Disjoint, sorted rows of train, val and test.
 
     labels: (N,) digits, each with more rows than val, test and its share of train need.
     """
     random = np.random.default_rng(SEED)
-    train_counts = long_tailed_counts(TRAIN_MAX, TRAIN_IMBALANCE, len(CLASS_NAMES))
+    train_counts = [round(size) for size in falling(TRAIN_MAX, TRAIN_IMBALANCE, len(CLASS_NAMES))]
     parts: dict[str, list[npt.NDArray[np.int64]]] = {name: [] for name in SPLITS}
     for digit, count in enumerate(train_counts):
         rows = random.permutation(np.flatnonzero(labels == digit))
@@ -98,14 +85,3 @@ def split_rows(labels: npt.NDArray[np.int64]) -> dict[str, npt.NDArray[np.int64]
         for name, chosen in zip(SPLITS, (train, val, test), strict=True):
             parts[name].append(chosen)
     return {name: np.sort(np.concatenate(chosen)) for name, chosen in parts.items()}
-
-
-def long_tailed_counts(n_max: int, imbalance: float, classes: int) -> list[int]:
-    """Rows a class, falling exponentially: n_max * imbalance ** (-k / (classes - 1)), rounded.
-
-    n_max: rows of class 0.
-    imbalance: rows of the first class over those of the last, at least 1.
-    classes: number of classes, at least 2.
-    Source: Cui et al., CVPR 2019, section 5.1 (CIFAR-LT); their code cuts fractions off where this rounds.
-    """
-    return [round(n_max * imbalance ** (-k / (classes - 1))) for k in range(classes)]

@@ -1,109 +1,23 @@
-"""Labelled images: a file opened safely, and the data set every source hands out."""
+"""Labelled images: the data set that every source hands out."""
 
 from __future__ import annotations
 
 import copy
 import hashlib
-import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from featurecache.disk import open_regular
+from featurecache.datasets.decoding import open_image
 from featurecache.quoting import shown
 
-# Pillow tries every decoder it has, Ghostscript among them, unless told which formats to expect.
-FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
-MAX_PIXELS = 64_000_000
-
 Transform = Callable[[Image.Image], Tensor]
-
-
-class BadImage(ValueError):
-    """An image that cannot be read; the message is one line with its path and the reason."""
-
-    def __init__(self, message: str) -> None:
-        # A DataLoader rebuilds its worker's exception from the text of the traceback, which ends in our line.
-        super().__init__(message.rstrip().rpartition("\nfeaturecache.datasets.images.BadImage: ")[2])
-
-
-def open_image(path: Path | str) -> Image.Image:
-    """The image upright, decoded and 8 bits deep: mode L where the file is grey, else RGB; on white if transparent.
-
-    path: a regular file in one of FORMATS, at most MAX_PIXELS pixels.
-    Raises BadImage when it is anything else, truncated or damaged.
-    """
-    try:
-        file = open_regular(path)
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise BadImage(f"image {shown(path)} cannot be opened: {reason}") from None
-    with file:
-        try:
-            return _decode(file)
-        except Exception as error:  # a damaged file makes Pillow raise nearly any type
-            reason = _reason(error, file)
-        raise BadImage(f"image {shown(path)} cannot be read: {reason}; replace it or take it out of the data")
-
-
-def _decode(file: BinaryIO) -> Image.Image:
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module="PIL")
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        with Image.open(file, formats=FORMATS) as image:
-            width, height = image.size
-            if width * height > MAX_PIXELS:
-                raise ValueError(f"it has {width} x {height} pixels; at most {MAX_PIXELS:,} are read")
-            image.load()
-            return _plain(_upright(image))
-
-
-def _upright(image: Image.Image) -> Image.Image:
-    try:
-        return ImageOps.exif_transpose(image)
-    except Exception:  # a damaged note about the orientation does not make the pixels wrong
-        return image
-
-
-def _plain(image: Image.Image) -> Image.Image:
-    """Mode L or RGB, as a person expects to see it. image: decoded, of any mode."""
-    if image.mode.startswith(("I", "F")):
-        return _eight_bits(image)
-    mode = "L" if image.mode in ("1", "L", "LA") else "RGB"
-    if image.has_transparency_data:
-        white = Image.new("RGBA", image.size, "white")
-        return Image.alpha_composite(white, image.convert("RGBA")).convert(mode)
-    return image.convert(mode)
-
-
-def _eight_bits(image: Image.Image) -> Image.Image:
-    values = np.asarray(image).astype(np.float32)
-    full = 1 if image.mode == "F" else 65535
-    if not (values.min() >= 0 and values.max() <= full):
-        raise ValueError(f"its {image.mode} pixels are not all from 0 to {full}; save it with 8 or 16 bits")
-    return Image.fromarray(np.rint(values * (255 / full)).astype(np.uint8))
-
-
-def _reason(error: Exception, file: BinaryIO) -> str:
-    file.seek(0)
-    head = file.read(512).lstrip().lower()
-    if not head:
-        return "it is empty (0 bytes); fetch it again or take it out of the data"
-    if head.startswith((b"<!doctype", b"<html", b"<?xml", b"<svg")):
-        return "it is HTML or XML text, perhaps the error page of a download"
-    if isinstance(error, UnidentifiedImageError):
-        return f"it is none of {', '.join(FORMATS)}"
-    if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):
-        return f"it has too many pixels; at most {MAX_PIXELS:,} are read"
-    text = " ".join(str(error).split())[:200]
-    return text or type(error).__name__
 
 
 @dataclass(frozen=True)
@@ -124,7 +38,7 @@ class ImageFiles(Dataset[tuple[Tensor, int]]):
 
     name: what messages call the data.
     sample_ids: N texts; for files the path relative to the root, with / between folders.
-    labels: int64 (N,), columns of class_names.
+    labels: int64 (N,), columns of class_names; -1 where an image has no label.
     class_names: K names; a class without images keeps its column.
     transform: PIL image -> float32 (C, H, W); None where only names and labels are wanted.
     read: sample id -> PIL image.
@@ -180,7 +94,8 @@ def missing_classes(images: ImageFiles) -> list[int]:
 
     images: usually the train split, where each class needs at least one.
     """
-    counts = np.bincount(images.labels, minlength=len(images.class_names))
+    known = images.labels[images.labels >= 0]
+    counts = np.bincount(known, minlength=len(images.class_names))
     return [int(k) for k in np.flatnonzero(counts == 0)]
 
 

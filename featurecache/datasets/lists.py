@@ -1,4 +1,4 @@
-"""ImageFiles named by a list: a text file of `path label` lines, or a CSV file with the columns path and label.
+"""ImageFiles named by a list: a text file of `path label` lines, or a CSV file with columns of paths and labels.
 
 The text format is that of ImageNet_LT_train.txt: UTF-8, one image a line, spaces or tabs before the label, the label
 last so that paths may hold spaces, and paths relative to a root. Lines may start with `#`: they are comments, and
@@ -10,7 +10,6 @@ from __future__ import annotations
 import csv
 import io
 import os
-import posixpath
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -21,11 +20,13 @@ import numpy.typing as npt
 
 from featurecache.datasets.classes import MAX_CLASSES, columns
 from featurecache.datasets.images import FilesUnder, ImageFiles, Transform
-from featurecache.datasets.paths import MISSING, Root, unsafe
+from featurecache.datasets.paths import checked, unsafe
 from featurecache.disk import open_regular
 from featurecache.quoting import shown
 
 MAX_BYTES = 1 << 30
+PATH_COLUMNS = ("path", "filename", "file_name")
+LABEL_COLUMNS = ("label", "class")
 CLASS_LINE = re.compile(r"# class ([0-9]{1,9}) (.*\S)")
 ENTRY_LINE = re.compile(r"(.*[^ \t])[ \t]+([^ \t]+)")
 INTEGER = re.compile(r"[0-9]{1,18}")
@@ -99,7 +100,7 @@ def open_csv_list(
     root: Path | None = None,
     class_names: Sequence[str] | None = None,
 ) -> ImageFiles:
-    """The images of a CSV file with the columns path and label, in its order; other columns are passed over.
+    """The images of a CSV file with one of PATH_COLUMNS and one of LABEL_COLUMNS, in its order; others are passed over.
 
     Labels are class names where all of them are among class_names; else columns where all are integers; else, without
     class_names, class names, sorted.
@@ -111,7 +112,8 @@ def open_csv_list(
     entries = list(_rows(source))
     texts = {entry.label for entry in entries}
     if class_names is not None and texts.issubset(class_names):
-        column_of = {name: k for k, name in enumerate(class_names)}
+        ordered = sorted(texts)
+        column_of = dict(zip(ordered, columns(ordered, class_names, source=shown(source)), strict=True))
         labels = [column_of[entry.label] for entry in entries]
         names = list(class_names)
     elif class_names is not None or all(INTEGER.fullmatch(text) for text in texts):
@@ -139,6 +141,8 @@ def list_text(images: ImageFiles) -> str:
         raise ValueError(
             f"{shown(images.name)} are not files, so no list can name them; give a validation source (digits:val)"
         )
+    if unlabelled := np.count_nonzero(images.labels < 0):
+        raise ValueError(f"{shown(images.name)}: {unlabelled} images have no label, so no list can name them")
     lines = [f"# class {k} {name}" for k, name in enumerate(images.class_names)]
     for line, name in zip(lines, images.class_names, strict=True):
         if not (match := CLASS_LINE.fullmatch(line)) or match[2] != name or not _plain(name):
@@ -171,52 +175,39 @@ def _images(
                     f"{len(class_names)} known classes; expected 0 to {len(class_names) - 1}, or a known name"
                 )
     folder = Path(source).parent if root is None else root
-    sample_ids = _checked(source, entries, folder)
+    paths = [entry.path for entry in entries]
+    sample_ids = checked(paths, folder, source=shown(source), place=lambda i: f"line {entries[i].line}")
     known = names if class_names is None else class_names
     return ImageFiles(source, sample_ids, labels, known, transform=transform, read=FilesUnder(folder))
-
-
-def _checked(source: str, entries: Sequence[Entry], folder: Path) -> list[str]:
-    """Sample ids: the paths, normalised. Raises ValueError when one is bad, doubled, missing or leads out."""
-    root = Root(folder)
-    lines: dict[str, int] = {}
-    missing: list[Entry] = []
-    for entry in entries:
-        if reason := unsafe(entry.path):
-            raise ValueError(f"{shown(source)} line {entry.line}: path {shown(entry.path)} {reason}")
-        path = posixpath.normpath(entry.path)
-        if path in lines:
-            raise ValueError(f"{shown(source)} line {entry.line}: {shown(path)} is already in line {lines[path]}")
-        lines[path] = entry.line
-        fault = root.find(path)
-        if fault == MISSING:
-            missing.append(entry)
-        elif fault:
-            raise ValueError(f"{shown(source)} line {entry.line}: {shown(path)} {fault}")
-    if missing:
-        first = missing[0]
-        raise ValueError(
-            f"{shown(source)} line {first.line}: {shown(first.path)} is not in {shown(folder)} "
-            f"({len(missing)} of {len(entries)} images are missing); pass the folder its paths start from as --root"
-        )
-    return list(lines)
 
 
 def _rows(source: str) -> Iterator[Entry]:
     reader = csv.DictReader(io.StringIO(_text(Path(source)), newline=""), strict=True)
     try:
         header = reader.fieldnames or ()
-        if header.count("path") != 1 or header.count("label") != 1:
-            raise ValueError(
-                f"{shown(source)} line 1: expected the columns path and label, found {shown(','.join(header))}"
-            )
+        path_column, label_column = _header(PATH_COLUMNS, header, source), _header(LABEL_COLUMNS, header, source)
         for row in reader:
-            path, label = row["path"], row["label"]
+            path, label = row[path_column], (row[label_column] or "").strip()
             if not path or not label:
-                raise ValueError(f"{shown(source)} line {reader.line_num}: path or label is empty")
-            yield Entry(reader.line_num, path, label.strip())
+                raise ValueError(
+                    f"{shown(source)} line {reader.line_num}: {path_column} or {label_column} is empty; fill it in"
+                )
+            yield Entry(reader.line_num, path, label)
     except csv.Error as error:
         raise ValueError(f"{shown(source)} line {reader.reader.line_num}: not CSV: {error}") from None
+
+
+def _header(names: Sequence[str], header: Sequence[str], source: str) -> str:
+    """The one column that is called so; path and label themselves are never in doubt."""
+    found = [name for name in header if name in names]
+    if found.count(names[0]) == 1:
+        return names[0]
+    if len(found) != 1:
+        raise ValueError(
+            f"{shown(source)} line 1: expected the columns path and label (or {', '.join(PATH_COLUMNS[1:])} and "
+            f"{', '.join(LABEL_COLUMNS[1:])}), once each; found {shown(','.join(header))}"
+        )
+    return found[0]
 
 
 def _text(path: Path) -> str:

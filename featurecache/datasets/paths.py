@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+import posixpath
 import stat
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from featurecache.quoting import shown
+
+MISSING = "is missing"
 
 
 def unsafe(path: str) -> str | None:
@@ -18,6 +22,8 @@ def unsafe(path: str) -> str | None:
         return "is empty"
     if not path.isprintable() and any(ord(c) < 32 or ord(c) == 127 for c in path):
         return "holds control characters"
+    if not path.isascii() and path != path.encode("utf-8", "replace").decode():
+        return "is not UTF-8"
     if "\\" in path:
         return "holds a backslash; write / between folders"
     if path.startswith("/") or path[1:3] == ":/":
@@ -25,6 +31,37 @@ def unsafe(path: str) -> str | None:
     if ".." in path.split("/"):
         return "climbs out with '..'; write it relative to the root"
     return None
+
+
+def checked(paths: Sequence[str], folder: Path, *, source: str, place: Callable[[int], str]) -> list[str]:
+    """The paths, normalised: different files that are under the folder.
+
+    paths: as a list has them. folder: where they start from. source: what messages call the list.
+    place: the place of path i in the list, as "line 3".
+    Raises ValueError when one is unsafe, doubled, missing or leads out, NotADirectoryError without the folder.
+    """
+    root = Root(folder)
+    found: dict[str, int] = {}
+    missing: list[int] = []
+    for i, path in enumerate(paths):
+        if reason := unsafe(path):
+            raise ValueError(f"{source} {place(i)}: path {shown(path)} {reason}")
+        plain = posixpath.normpath(path)
+        if plain in found:
+            raise ValueError(f"{source} {place(i)}: {shown(plain)} is already in {place(found[plain])}")
+        found[plain] = i
+        fault = root.find(plain)
+        if fault == MISSING:
+            missing.append(i)
+        elif fault:
+            raise ValueError(f"{source} {place(i)}: {shown(plain)} {fault}")
+    if missing:
+        first = missing[0]
+        raise ValueError(
+            f"{source} {place(first)}: {shown(paths[first])} is not in {shown(folder)} "
+            f"({len(missing)} of {len(paths)} images are missing); pass the folder its paths start from as --root"
+        )
+    return list(found)
 
 
 class Root:
@@ -65,6 +102,3 @@ class Root:
     def _inside(self, path: str) -> bool:
         real = os.path.realpath(path)
         return os.path.commonpath([self._top, real]) == self._top
-
-
-MISSING = "is missing"

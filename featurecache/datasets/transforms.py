@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
-INTERPOLATIONS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+INTERPOLATIONS = {
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+    "nearest": Image.Resampling.NEAREST,
+    "lanczos": Image.Resampling.LANCZOS,
+    "box": Image.Resampling.BOX,
+    "hamming": Image.Resampling.HAMMING,
+}
 MODES = {1: "L", 3: "RGB"}
 MAX_SIZE = 8192
 
@@ -26,13 +34,13 @@ class ImageTransform:
     """Called with a PIL image: float32 (channels, size, size).
 
     The shorter side becomes round(size / crop) pixels, the centre size x size is cut out, scaled to [0, 1] and
-    normalised.
+    normalised. torchvision's Resize and CenterCrop give the same, but for two levels of 255 at most.
 
     size: pixels of the square that comes back.
     channels: 1 (grey) or 3 (RGB).
     mean, std: one value for all channels, or one a channel, in units of [0, 1].
     crop: part of the resized shorter side that is kept, in (0, 1].
-    interpolation: "bicubic" or "bilinear".
+    interpolation: a name in INTERPOLATIONS.
     Raises ValueError when a value is out of its range.
     """
 
@@ -47,7 +55,9 @@ class ImageTransform:
         _check_integer("size", self.size, range(1, MAX_SIZE + 1), f"an integer from 1 to {MAX_SIZE}")
         _check_integer("channels", self.channels, MODES, "1 (grey) or 3 (RGB)")
         if not isinstance(self.interpolation, str) or self.interpolation not in INTERPOLATIONS:
-            raise ValueError(f"transform: interpolation is {self.interpolation!r:.80}, expected bicubic or bilinear")
+            raise ValueError(
+                f"transform: interpolation is {self.interpolation!r:.80}, expected one of {', '.join(INTERPOLATIONS)}"
+            )
         crop = _numbers("crop", (self.crop,), 1)[0]
         if not 0.05 <= crop <= 1:
             raise ValueError(f"transform: crop is {crop!r}, expected a part of the image from 0.05 to 1")
@@ -60,9 +70,8 @@ class ImageTransform:
 
     def __call__(self, image: Image.Image) -> Tensor:
         width, height = image.size
-        side = round(self.size / self.crop)
-        scale = side / min(width, height)
-        wide, high = max(side, int(width * scale)), max(side, int(height * scale))
+        side, shorter = round(self.size / self.crop), min(width, height)
+        wide, high = int(side * width / shorter), int(side * height / shorter)
         left, top = round((wide - self.size) / 2), round((high - self.size) / 2)
         x, y = width / wide, height / high
         right, bottom = min(width, (left + self.size) * x), min(height, (top + self.size) * y)
@@ -88,6 +97,28 @@ class ImageTransform:
             f"shorter side to {round(self.size / self.crop)} ({self.interpolation}), centre crop {self.size}, "
             f"{MODES[self.channels]} in [0, 1], mean {list(self.mean)}, std {list(self.std)}"
         )
+
+    def changed(
+        self,
+        *,
+        size: int | None = None,
+        crop: float | None = None,
+        interpolation: str | None = None,
+        mean: tuple[float, ...] | None = None,
+        std: tuple[float, ...] | None = None,
+    ) -> ImageTransform:
+        """The transform with other values.
+
+        size, crop, interpolation, mean, std: as above; None: as it is.
+        Raises ValueError when a value is out of its range.
+        """
+        asked = {"size": size, "crop": crop, "interpolation": interpolation, "mean": mean, "std": std}
+        given: dict[str, Any] = {key: value for key, value in asked.items() if value is not None}
+        return replace(self, **given)
+
+    def image_transform(self) -> ImageTransform:
+        """This transform: it is its own plain form, which every other kind is asked for by this name."""
+        return self
 
     def to_dict(self) -> dict[str, object]:
         """The transform as plain JSON types, for from_dict."""

@@ -61,11 +61,13 @@ def _write(
     rows, (start, stop) = 0, run.split.bounds[shard : shard + 2]
     there = stop - start - sum(run.rows_of(shard, block) for block in writer.missing)
     for block, values in blocks:
-        writer.write(block, values)
+        with run.clock.of("write"):
+            writer.write(block, values)
         rows += len(values["labels"])
         if progress:
             progress(run.name, start + there + rows, run.split.rows)
-    writer.finish()
+    with run.clock.of("write"):
+        writer.finish()
     return rows
 
 

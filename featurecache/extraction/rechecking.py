@@ -17,13 +17,18 @@ from featurecache.writer import committed_blocks
 TOLERANCE = 0.01  # of the largest of them
 
 
-def check_first_batch(cache: Path, split: str, features: NDArray[Any]) -> None:
+def check_first_batch(cache: Path, split: str, features: NDArray[Any], readable: NDArray[np.bool_]) -> None:
     """ValueError when the cache holds other features for the first batch of a split than the ones just computed.
 
-    features: (B, D). Nothing is said where the cache does not hold that batch, or holds one of another size.
+    features: (B, D). readable: (B,), the rows that count; in the cache one of them may be zeros, if it could not be
+    read then. Nothing is said where the cache does not hold that batch, or holds one of another size.
     """
     stored = _stored(layout.shard_path(cache, split, 0))
     if stored is None or stored.shape != features.shape:
+        return
+    both = readable & stored.any(axis=1)
+    stored, features = stored[both], features[both]
+    if not len(stored):
         return
     off = float(np.abs(stored.astype(np.float64) - features).max())
     largest = float(np.abs(stored).max())

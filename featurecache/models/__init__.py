@@ -9,10 +9,13 @@ from typing import Protocol
 from featurecache.checkpoint import load_state
 from featurecache.models.architectures import ARCHITECTURES, new_model
 from featurecache.models.convnet import ConvNet
+from featurecache.models.huggingface import open_huggingface
 from featurecache.models.model import Model
 from featurecache.models.python_file import open_file
+from featurecache.models.reference import open_reference
 from featurecache.models.run import described, find_description, open_run, read_run, save_run
 from featurecache.models.timm import open_timm
+from featurecache.models.torchvision import open_torchvision
 from featurecache.quoting import shown
 
 
@@ -20,15 +23,20 @@ class Opener(Protocol):
     """Opens the model of a name after the colon."""
 
     def __call__(
-        self, name: str, *, checkpoint: Path | None, num_classes: int | None, image_size: int | None
+        self, name: str, *, checkpoint: Path | None, num_classes: int | None, image_size: int | None, ema: bool
     ) -> Model: ...
 
 
 SOURCES: dict[str, Opener] = {
     "run": open_run,
     "timm": open_timm,
+    "torchvision": open_torchvision,
+    "hf": open_huggingface,
+    "reference": open_reference,
     "file": open_file,
 }
+EXPECTED = "run:FILE, timm:NAME, torchvision:NAME, hf:NAME_OR_FOLDER, reference:FILE or file:path.py:function"
+FILES = {"run", "reference"}  # the name is itself a file of weights
 
 
 def open_model(
@@ -37,24 +45,26 @@ def open_model(
     checkpoint: Path | None = None,
     num_classes: int | None = None,
     image_size: int | None = None,
+    ema: bool = False,
 ) -> Model:
     """A trained model in eval mode, with its transform and what is known about it.
 
-    source: run:FILE, timm:NAME or file:path.py:function.
+    source: SOURCE:NAME as in EXPECTED.
     checkpoint: local weights. A run file says which transform and classes belong to them, whatever the source.
     num_classes: K where the source does not know it.
     image_size: pixels of the square that is read, where the source leaves it open.
+    ema: take the averaged weights (EMA) of a checkpoint that has them beside the plain ones.
     Raises ValueError, in one line, when there is no such model or the weights do not fit; OSError when a file cannot be
     read.
     """
     kind, colon, name = source.partition(":")
     if not colon or not name or kind not in SOURCES:
         hint = f"; for a file of `rebalance train` write run:{source}" if Path(source).is_file() else ""
-        raise ValueError(
-            f"model {shown(source)} is no source; expected run:FILE, timm:NAME or file:path.py:function{hint}"
-        )
-    model = SOURCES[kind](name, checkpoint=checkpoint, num_classes=num_classes, image_size=image_size)
-    if checkpoint is not None and (description := find_description(checkpoint, load_state(checkpoint))):
+        raise ValueError(f"model {shown(source)} is no source; expected {EXPECTED}{hint}")
+    if ema and checkpoint is None and kind not in FILES:
+        raise ValueError(f"model {shown(source)}: --ema chooses among the weights in a file; give it as --checkpoint")
+    model = SOURCES[kind](name, checkpoint=checkpoint, num_classes=num_classes, image_size=image_size, ema=ema)
+    if checkpoint is not None and (description := find_description(checkpoint, load_state(checkpoint, ema=ema))):
         if image_size is not None and image_size != description["image_size"]:
             raise ValueError(
                 f"checkpoint {shown(checkpoint)} is of a run that reads {description['image_size']} pixels, "
@@ -66,6 +76,7 @@ def open_model(
 
 __all__ = [
     "ARCHITECTURES",
+    "EXPECTED",
     "SOURCES",
     "ConvNet",
     "Model",

@@ -8,7 +8,10 @@ from torch import nn
 
 from featurecache.models.convnet import ConvNet
 from featurecache.models.python_file import new_from_file
-from featurecache.models.timm import knows, new_timm
+from featurecache.models.resnet_cifar import ResNet32
+from featurecache.models.timm import new_timm
+from featurecache.models.timm_library import knows
+from featurecache.models.torchvision import new_torchvision
 from featurecache.quoting import shown
 
 
@@ -29,9 +32,22 @@ def new_convnet(name: str, *, num_classes: int, channels: int, image_size: int) 
     return ConvNet(num_classes, channels=channels, image_size=image_size)
 
 
+def new_resnet32(name: str, *, num_classes: int, channels: int, image_size: int) -> nn.Module:
+    """The ResNet-32 for images of about 32 pixels.
+
+    name: nothing; it has one form.
+    num_classes, channels: K and channels of the images. image_size: any from 4 on.
+    """
+    if name:
+        raise ValueError(f"architecture 'resnet32' has no variant {shown(name)}; write resnet32")
+    return ResNet32(num_classes, channels=channels)
+
+
 ARCHITECTURES: dict[str, Builder] = {
     "convnet": new_convnet,
+    "resnet32": new_resnet32,
     "timm": new_timm,
+    "torchvision": new_torchvision,
     "file": new_from_file,
 }
 
@@ -39,7 +55,7 @@ ARCHITECTURES: dict[str, Builder] = {
 def new_model(arch: str, *, num_classes: int, channels: int = 3, image_size: int = 224) -> nn.Module:
     """A model with random weights, from torch's default generator.
 
-    arch: convnet, timm:NAME or file:path.py:function.
+    arch: convnet, resnet32, timm:NAME, torchvision:NAME or file:path.py:function.
     num_classes: K.
     channels: 1 or 3.
     image_size: pixels of the square it will read.
@@ -50,4 +66,5 @@ def new_model(arch: str, *, num_classes: int, channels: int = 3, image_size: int
         return ARCHITECTURES[kind](name, num_classes=num_classes, channels=channels, image_size=image_size)
     if knows(arch):
         raise ValueError(f"architecture {shown(arch)} is timm's: write timm:{arch}")
-    raise ValueError(f"no architecture {shown(arch)}; expected convnet, timm:NAME or file:path.py:function")
+    expected = "convnet, resnet32, timm:NAME, torchvision:NAME or file:path.py:function"
+    raise ValueError(f"no architecture {shown(arch)}; expected {expected}")

@@ -5,12 +5,13 @@ How the model came to be is a JSON object beside the tensors: in the state dict'
 PyTorch keeps a version for every module and ignores what it does not know; in safetensors, under the metadata key
 `run`. Its keys:
 
-    arch         convnet, timm:NAME or file:path.py:function
+    arch         convnet, resnet32, timm:NAME, torchvision:NAME or file:path.py:function
     channels     1 or 3
     image_size   pixels of the square the model reads
     class_names  K texts
     transform    an ImageTransform as its to_dict() writes it
     trained_on   ids_digest of the training rows
+    unit_rows    the classifier's name, where it reads features scaled to length one (see normed.py); or absent
     epochs, sampler, seed, best, versions, …   free, for people
 """
 
@@ -33,6 +34,7 @@ from featurecache.datasets.transforms import ImageTransform
 from featurecache.disk import replacing
 from featurecache.models.architectures import new_model
 from featurecache.models.model import Model, load_weights
+from featurecache.models.normed import unfolded
 from featurecache.quoting import shown
 from featurecache.weights_file import is_safetensors
 
@@ -87,7 +89,12 @@ def read_run(path: Path) -> dict[str, Any]:
 
 
 def open_run(
-    name: str, *, checkpoint: Path | None = None, num_classes: int | None = None, image_size: int | None = None
+    name: str,
+    *,
+    checkpoint: Path | None = None,
+    num_classes: int | None = None,
+    image_size: int | None = None,
+    ema: bool = False,
 ) -> Model:
     """The model of a run file, with its transform, class names and the digest of its training rows.
 
@@ -95,6 +102,7 @@ def open_run(
     checkpoint: other weights for it, such as a checkpoint with a new classifier; None: its own.
     num_classes: not used; the run file says K.
     image_size: refused when it is not the run's.
+    ema: take the averaged weights of the checkpoint; a run file has one kind only.
     Raises ValueError when the file is no run file, or its architecture is a Python file, which is never run unasked.
     """
     path = Path(name)
@@ -107,13 +115,38 @@ def open_run(
         )
     if image_size is not None and image_size != size:
         raise ValueError(f"run {shown(path)} reads images of {size} pixels; leave --image-size out")
-    classes = len(description["class_names"])
-    module = new_model(arch, num_classes=classes, channels=description["channels"], image_size=size)
+    module = new_of_run(description)
     weights = checkpoint or path
-    load_weights(module, load_state(weights), source=f"run:{name}", checkpoint=shown(weights))
     transform = ImageTransform.from_dict(description["transform"])
-    opened = Model(module.eval(), transform, transform.describe(), None, f"run:{name}")
+    state, said = load_state(weights, ema=ema), shown(weights)
+    loaded = load_weights(module, state, source=f"run:{name}", checkpoint=said, transform=transform)
+    opened = Model(
+        module.eval(),
+        transform,
+        transform.describe(),
+        None,
+        f"run:{name}",
+        has_head=loaded.has_head,
+        notes=loaded.notes,
+    )
     return described(opened, description)
+
+
+def new_of_run(description: Mapping[str, Any]) -> nn.Module:
+    """The untrained model of a run, with random weights from torch's default generator.
+
+    description: as read_run returns it. A Python file that it names is run.
+    Raises ValueError when there is no such architecture, or it has not the classifier that is described.
+    """
+    module = new_model(
+        description["arch"],
+        num_classes=len(description["class_names"]),
+        channels=description["channels"],
+        image_size=description["image_size"],
+    )
+    if "unit_rows" in description:
+        unfolded(module, description["unit_rows"])
+    return module
 
 
 def described(model: Model, description: Mapping[str, Any]) -> Model:
@@ -159,6 +192,9 @@ def _checked(description: object, path: Path) -> dict[str, Any]:
         value = description.get(key)
         if not isinstance(value, kind) or isinstance(value, bool):
             raise ValueError(f"run {shown(path)}: {key} is {value!r:.80}, expected a value of type {kind.__name__}")
+    layer = description.get("unit_rows", "")
+    if not isinstance(layer, str):
+        raise ValueError(f"run {shown(path)}: unit_rows is {layer!r:.80}, expected the name of a layer")
     names = description["class_names"]
     if not names or not all(isinstance(name, str) for name in names) or len(set(names)) < len(names):
         raise ValueError(f"run {shown(path)}: class_names are not different texts")

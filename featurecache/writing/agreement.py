@@ -22,10 +22,13 @@ MAX_HEAD = 2**34  # bytes
 PATIENCE = 10.0  # seconds that others may take to write the plan
 
 
-def agree(cache: Path, wanted: CachePlan, head: tuple[Tensor, Tensor] | None) -> CachePlan:
+def agree(
+    cache: Path, wanted: CachePlan, head: tuple[Tensor, Tensor] | None, *, any_batch_size: bool = False
+) -> CachePlan:
     """The plan on the disk, which holds every split that is wanted, and beside it the head.
 
     cache: the folder, made where it is not there. wanted: this process's plan. head: weight (K, D) and bias (K,).
+    any_batch_size: a split that is planned already keeps its batches.
     What was begun without a finished or committed row may be planned anew; ValueError naming the first difference
     where rows of another making are there, BeingWritten where another process keeps the plan locked.
     """
@@ -40,6 +43,8 @@ def agree(cache: Path, wanted: CachePlan, head: tuple[Tensor, Tensor] | None) ->
             disk.sync_folder(cache)  # or the old plan might come back beside the new head
             there = None
         merged = wanted
+        if there is not None and any_batch_size:
+            wanted = with_batches_of(wanted, there)
         if there is not None:
             merged = _merged(cache, there.with_classes_of(wanted), wanted.with_classes_of(there))
         if there is None or not has_head(cache, merged):
@@ -71,6 +76,15 @@ def write_head(cache: Path, head: tuple[Tensor, Tensor] | None, own: str = "") -
         disk.write_bytes(cache / layout.HEAD_FILE, save(tensors), own)
 
 
+def with_batches_of(wanted: CachePlan, there: CachePlan) -> CachePlan:
+    """The wanted plan with the batches and shards of the splits that another plan has, too."""
+    for name, split in wanted.splits.items():
+        old = there.splits.get(name)
+        if old is not None and old.rows == split.rows:
+            wanted = wanted.with_split(name, replace(split, batch_size=old.batch_size, bounds=old.bounds))
+    return wanted
+
+
 def _same_making(there: CachePlan, wanted: CachePlan) -> bool:
     return (there.specification, there.classes, there.class_names) == (
         wanted.specification,
@@ -84,7 +98,7 @@ def _merged(cache: Path, there: CachePlan, wanted: CachePlan) -> CachePlan:
     merged = there
     for name, split in wanted.splits.items():
         old = there.splits.get(name)
-        if old is not None and old != split and (_but_threads(old, split) or _begun(cache, there, name)):
+        if old is not None and old != split and (_but_threads(old, split) or begun(cache, there, name)):
             check_split(cache, name, old, split)
             continue
         if old is not None and old != split:
@@ -98,8 +112,9 @@ def check_split(cache: Path, name: str, there: SplitPlan, wanted: SplitPlan) -> 
 
     A split that is complete stays what it is, whatever it was made with; its bounds and threads are taken over.
     """
-    for what in ("rows", "views", "data"):
-        old, new = getattr(there, what), getattr(wanted, what)
+    drawn = [(plan.made_with or {}).get("augmentation") for plan in (there, wanted)]
+    pairs = [(what, getattr(there, what), getattr(wanted, what)) for what in ("rows", "views", "data")]
+    for what, old, new in [*pairs, ("augmentation", *drawn)]:
         if old != new and (what != "data" or _comparable(there, wanted)):
             raise ValueError(
                 f"{cache}: split {name!r} was made from other data ({what}: {str(old)[:20]}, now {str(new)[:20]}); "
@@ -143,9 +158,10 @@ def _but_threads(there: SplitPlan, wanted: SplitPlan) -> bool:
 
 
 def _differences(there: SplitPlan, wanted: SplitPlan) -> list[tuple[str, Any, Any]]:
-    pairs: list[tuple[str, Any, Any]] = [("--batch-size", there.batch_size, wanted.batch_size)]
+    # Smaller batches go on with it: a block is then computed in several forwards.
+    pairs: list[tuple[str, Any, Any]] = [("--batch-size", there.batch_size, max(there.batch_size, wanted.batch_size))]
     one, two = there.made_with or {}, wanted.made_with or {}
-    pairs += [(what, one.get(what), two.get(what)) for what in ("device", "seed")]
+    pairs += [(what, one.get(what), two.get(what)) for what in ("device", "seed", "channels_last", "compile")]
     old, new = one.get("versions"), two.get("versions")
     old, new = (old if isinstance(old, dict) else {}), (new if isinstance(new, dict) else {})
     pairs += [(name, old.get(name, "absent"), new.get(name, "absent")) for name in sorted({*old, *new})]
@@ -153,10 +169,10 @@ def _differences(there: SplitPlan, wanted: SplitPlan) -> list[tuple[str, Any, An
 
 
 def _begun_at_all(cache: Path, plan: CachePlan) -> bool:
-    return any(_begun(cache, plan, name) for name in plan.splits)
+    return any(begun(cache, plan, name) for name in plan.splits)
 
 
-def _begun(cache: Path, plan: CachePlan, name: str) -> bool:
+def begun(cache: Path, plan: CachePlan, name: str) -> bool:
     """Whether a shard of the split is finished, holds committed rows, or is being written."""
     shards = range(plan.splits[name].shards)
     if len(missing_shards(cache, name, plan.splits[name])) < len(shards):

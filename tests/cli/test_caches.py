@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ import torch
 from featurecache import FeatureCache, write
 from rebalance import LinearHead
 from rebalance_cli.caches import cached_head, counts_keyword, open_head, provenance, train_counts, versions
+
+Refused = Callable[..., str]
 
 CPU = torch.device("cpu")
 
@@ -95,3 +98,16 @@ def test_a_head_of_another_cache_is_refused(project: Any, tmp_path: Path) -> Non
     LinearHead(torch.ones(4, 64), record={"cache": "f" * 64}).save(tmp_path / "h.safetensors")
     with pytest.raises(ValueError, match=r"another model or extraction \(cache ffffffffffff, .*fit it again on"):
         open_head(tmp_path / "h.safetensors", FeatureCache(project.cache), CPU)
+
+
+@pytest.mark.parametrize("command", ["fit", "tune"])
+def test_a_head_that_would_lack_the_last_classes_is_refused(command: str, tmp_path: Path, refused: Refused) -> None:
+    random = np.random.default_rng(0)
+    for split, classes in (("train", 2), ("val", 3)):
+        rows = random.normal(size=(30, 4)).astype(np.float32)
+        write(tmp_path / "c", split, rows, np.arange(30) % classes, class_names=["a", "b", "é"], seen=False)
+    refused(
+        command, "ncm", tmp_path / "c", "--out", tmp_path / "h.safetensors",
+        holds=("class 'é' (2)", "no row in train", "1 of 3", "no joint head"),
+    )  # fmt: skip
+    assert not (tmp_path / "h.safetensors").exists()

@@ -39,7 +39,15 @@ def test_it_leaves_its_results(shown: tuple[Path, Result]) -> None:
     assert list(FeatureCache(folder / "digits.cache")) == ["train", "val", "test"]
     assert (folder / "before-after.png").read_bytes().startswith(b"\x89PNG")
     assert sorted(path.name for path in folder.iterdir()) == sorted(
-        ["joint.pt", "digits.cache", "before-after.png", "rebalanced.pt", *(f"{name}.safetensors" for name in METHODS)]
+        [
+            "joint.pt",
+            "digits.cache",
+            "before-after.png",
+            "rebalanced.pt",
+            "joint.log.csv",
+            "joint.log.jsonl",
+            *(f"{name}.safetensors" for name in METHODS),
+        ]
     )
 
 

@@ -54,7 +54,32 @@ def test_real_architectures_are_proved_captured_and_patched(timm: Any, architect
         assert torch.equal(model(x), logits)
 
 
-def test_a_distilled_model_is_refused_with_both_its_heads(timm: Any) -> None:
-    model = timm.create_model("deit_tiny_distilled_patch16_224", num_classes=7, depth=1, img_size=32)
-    with pytest.raises(ValueError, match="'head_dist' Linear"):
-        find_classifier(model, torch.randn(2, 3, 32, 32))
+@pytest.mark.parametrize(
+    ("architecture", "options", "size", "name", "factors"),
+    [
+        ("deit_tiny_distilled_patch16_224", {"depth": 1, "img_size": 32}, 32, "head+head_dist", [0.5, 0.5]),
+        ("levit_128s", {"img_size": 64}, 64, "head.linear+head_dist.linear", [0.5, 0.5]),
+        ("efficientvim_m1", {}, 64, "heads.0+heads.1+heads.2+heads.3", [0.25] * 4),
+    ],
+)
+def test_models_of_several_heads_are_proved_captured_and_patched(
+    timm: Any, architecture: str, options: dict[str, int], size: int, name: str, factors: list[float]
+) -> None:
+    torch.manual_seed(0)
+    model, x = timm.create_model(architecture, num_classes=7, **options).eval(), torch.randn(2, 3, size, size)
+    found = find_classifier(model, x)
+    assert found.name == name
+    assert [term.factor for term in found.terms] == factors
+    with torch.no_grad(), capture(model, found) as captured:
+        logits = model(x)
+        prove(captured.features, found.weight, found.bias, logits)
+    new = nn.Linear(found.weight.shape[1], 7)
+    patched = replace_classifier(model, new, layer=found)
+    with torch.no_grad():
+        torch.testing.assert_close(patched(x), new(captured.features), rtol=1e-4, atol=1e-4)
+
+
+def test_a_model_with_a_maximum_among_its_logits_is_refused(timm: Any) -> None:
+    model = timm.create_model("volo_d1_224", num_classes=7, img_size=64).eval()
+    with pytest.raises(ValueError, match=r"'aux_head' Linear \(7, 384\): its input is .*'head' .*: features .* misses"):
+        find_classifier(model, torch.randn(2, 3, 64, 64))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
 import io
 from collections import OrderedDict
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -22,11 +24,15 @@ def checkpoint(kind: str) -> bytes:
     if kind == "safetensors":
         return save(dict(STATE))
     stream = io.BytesIO()
+    if kind == "training":
+        root = {"model": STATE, "model_ema": STATE, "args": argparse.Namespace(lr=0.1), "best": np.float64(0.5)}
+        torch.save({**root, "curve": np.ones((2, 3))}, stream)
+        return stream.getvalue()
     torch.save(STATE, stream, _use_new_zipfile_serialization=kind == "zip")
     return stream.getvalue()
 
 
-@given(kind=st.sampled_from(["zip", "legacy", "safetensors"]), cut=st.floats(0, 0.999))
+@given(kind=st.sampled_from(["zip", "legacy", "training", "safetensors"]), cut=st.floats(0, 0.999))
 def test_truncated_files_are_refused(tmp_path_factory: pytest.TempPathFactory, kind: str, cut: float) -> None:
     data = checkpoint(kind)
     path = tmp_path_factory.mktemp("cut") / ("w.safetensors" if kind == "safetensors" else "w.pt")
@@ -37,7 +43,7 @@ def test_truncated_files_are_refused(tmp_path_factory: pytest.TempPathFactory, k
 
 
 @given(
-    kind=st.sampled_from(["zip", "legacy", "safetensors"]),
+    kind=st.sampled_from(["zip", "legacy", "training", "safetensors"]),
     changes=st.lists(st.tuples(st.floats(0, 0.999), st.integers(0, 255)), min_size=1, max_size=8),
 )
 def test_mutated_files_are_read_or_refused_in_one_line(

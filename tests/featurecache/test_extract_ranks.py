@@ -184,7 +184,12 @@ def test_a_second_run_is_told_at_once_who_holds_the_file_and_goes_on_when_it_is_
         try:
             assert holder.stdout is not None
             assert holder.stdout.readline() == "begun\n"
-            holder_says = json.loads((tmp_path / "c" / "train" / "00000.h5.lock").read_bytes())
+            lock = tmp_path / "c" / "train" / "00000.h5.lock"
+            for _ in range(500):  # rows are loaded ahead of the file they go into
+                if lock.exists() and lock.read_bytes().endswith(b"}"):
+                    break
+                time.sleep(0.01)
+            holder_says = json.loads(lock.read_bytes())
             assert holder_says["pid"] == holder.pid
             began = time.monotonic()
             with refused("00000.h5", f"process {holder.pid} on {holder_says['host']}", error=BeingWritten):

@@ -9,9 +9,13 @@ from torch.nn.utils import parametrizations
 
 from featurecache.layers import (
     input_of,
+    is_rows,
     layer_named,
+    layers_named,
     linear_layers,
     listing,
+    matrices_of,
+    matrix_layers,
     parameters_of,
     rows_of,
     shape_of,
@@ -112,3 +116,50 @@ def test_under_autocast_the_input_is_what_the_layer_multiplies() -> None:
         assert torch.equal(input_of((x,), {}), x.bfloat16())
         assert input_of((x.double(),), {}).dtype == torch.float64
     assert input_of((x,), {}).dtype == torch.float32
+
+
+def test_layers_with_a_matrix_of_their_own_may_be_classifiers() -> None:
+    buffered = nn.Module()
+    buffered.register_buffer("prototypes", torch.ones(3, 4))
+    model = nn.ModuleDict(
+        {
+            "linear": nn.Linear(4, 3),
+            "normed": parametrizations.weight_norm(nn.Linear(4, 3)),
+            "pointwise": nn.Conv2d(4, 3, 1),
+            "embedding": nn.Embedding(4, 3),
+            "buffered": buffered,
+            "conv": nn.Conv2d(4, 3, 3),
+            "norm": nn.BatchNorm1d(4),
+            "bilinear": nn.Bilinear(2, 2, 2),
+        }
+    )
+    names = [name for name, _ in matrix_layers(model) if "parametrizations" not in name]
+    assert names == ["linear", "normed", "pointwise", "embedding", "buffered"]
+
+
+def test_matrices_come_with_a_row_a_class() -> None:
+    layer = nn.Module()
+    layer.rows, layer.columns = nn.Parameter(torch.randn(3, 4)), nn.Parameter(torch.randn(4, 3))
+    layer.others = nn.Parameter(torch.randn(4, 4))
+    first, second = matrices_of(layer, 3, 4)
+    assert torch.equal(first, layer.rows.detach())
+    assert torch.equal(second, layer.columns.detach().T)
+    assert len(list(matrices_of(layer, 4, 4))) == 2  # one matrix, either way round
+    assert [matrix.requires_grad for matrix in (first, second)] == [False, False]
+
+
+def test_several_layers_are_named_with_a_plus() -> None:
+    model = nn.Sequential(nn.Linear(4, 3), nn.Linear(3, 2))
+    assert layers_named(model, "1+0") == [("1", model[1]), ("0", model[0])]
+    model.add_module("a+b", nn.Linear(2, 2))
+    assert layers_named(model, "a+b") == [("a+b", model.get_submodule("a+b"))]
+    with pytest.raises(ValueError, match="no layer '2'"):
+        layers_named(nn.Sequential(*model[:2]), "0+2")
+
+
+@pytest.mark.parametrize(
+    ("shape", "rows"),
+    [((2, 5), True), ((2, 1, 5), True), ((2, 5, 1, 1), True), ((2, 3, 5), False), ((2, 5, 2, 2), False), ((5,), False)],
+)
+def test_one_vector_a_row(shape: tuple[int, ...], rows: bool) -> None:
+    assert is_rows(torch.ones(shape)) == rows

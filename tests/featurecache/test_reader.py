@@ -95,6 +95,7 @@ def test_describe_is_plain_json(cache: Path) -> None:
         "logits": [N, K],
         "bytes": sum(file.stat().st_size for file in files),
         "unlabelled": 1,
+        "unreadable": 0,
         "class_counts": [2, 1, 1, 1],
     }
 

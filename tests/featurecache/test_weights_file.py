@@ -20,6 +20,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from featurecache.weights_file import read_weights
+from featurecache.weights_layouts import PLAIN
 
 
 def good() -> OrderedDict[str, Tensor]:
@@ -53,7 +54,7 @@ def rezipped(source: Path, path: Path, change: Callable[[zipfile.ZipFile, zipfil
     return path
 
 
-@pytest.mark.parametrize("kind", ["zip", "legacy", "state_dict", "model", "safetensors"])
+@pytest.mark.parametrize("kind", ["zip", "legacy", *PLAIN, "safetensors"])
 @pytest.mark.parametrize("prefix", ["", "module."])
 def test_layouts(tmp_path: Path, kind: str, prefix: str) -> None:
     state = good()
@@ -66,7 +67,7 @@ def test_layouts(tmp_path: Path, kind: str, prefix: str) -> None:
     else:
         torch.save(stored if kind == "zip" else {"epoch": 3, kind: stored, "note": "x"}, path)
     file = read_weights(path)
-    assert file.prefix == prefix
+    assert [part.prefix for part in file.parts] == [prefix]
     read = file.state()
     assert read.keys() == state.keys()
     assert all(torch.equal(read[name], value) and read[name].dtype == value.dtype for name, value in state.items())
@@ -86,7 +87,8 @@ def test_the_versions_of_modules_are_kept_and_lose_the_prefix_too(tmp_path: Path
 def test_one_name_without_the_prefix_keeps_it_on_the_others(tmp_path: Path) -> None:
     state = {"module.fc.weight": torch.ones(2, 2), "scale": torch.ones(1)}
     file = read_weights(saved(tmp_path / "w.pt", state))
-    assert (file.prefix, list(file.state())) == ("", list(state))
+    assert [part.prefix for part in file.parts] == [""]
+    assert list(file.state()) == list(state)
 
 
 @pytest.mark.parametrize(
@@ -138,15 +140,39 @@ def test_a_pickle_that_runs_something_is_refused_and_nothing_runs(tmp_path: Path
 @pytest.mark.parametrize(
     ("value", "name"),
     [
-        (argparse.Namespace(lr=0.1), "argparse.Namespace"),
-        (np.ones(3), "_reconstruct"),
+        (Path("data"), "pathlib"),
+        (np.random.default_rng(0), "numpy.random"),
         (nn.Linear(2, 2), "torch.nn.modules.linear.Linear"),
     ],
 )
-def test_objects_beyond_tensors_are_refused_by_name(tmp_path: Path, value: Any, name: str) -> None:
+def test_objects_that_training_files_do_not_need_are_refused_by_name(tmp_path: Path, value: Any, name: str) -> None:
     said = refused(saved(tmp_path / "w.pt", {"state_dict": good(), "args": value}))
     assert name in said
     assert "save the state dict alone" in said
+
+
+def test_a_training_file_is_read_beside_its_options_and_figures(tmp_path: Path) -> None:
+    options = argparse.Namespace(lr=0.1, data="/data", nested={"sizes": (1, 2)})
+    figures = {"best": np.float64(0.5), "curve": np.arange(6.0).reshape(2, 3), "names": np.array(["a", "b"])}
+    root = {"model": good(), "args": options, "optimizer": {"state": {0: {"step": torch.ones(1)}}}, **figures}
+    for legacy in (False, True):
+        torch.save(root, tmp_path / "w.pt", _use_new_zipfile_serialization=not legacy)
+        assert list(read_weights(tmp_path / "w.pt").state()) == list(good())
+    with pytest.raises(pickle.UnpicklingError):
+        torch.load(tmp_path / "w.pt", weights_only=True)  # the permission is not left behind
+
+
+def test_an_options_object_in_a_state_dict_is_refused(tmp_path: Path) -> None:
+    said = refused(saved(tmp_path / "w.pt", {"state_dict": {**good(), "args": argparse.Namespace()}}))
+    assert "entry 'args' is a Namespace, expected a tensor" in said
+
+
+def test_the_counter_beside_averaged_weights_is_not_the_models(tmp_path: Path) -> None:
+    model = nn.Sequential(OrderedDict(norm=nn.BatchNorm1d(4), fc=nn.Linear(4, 3)))
+    averaged = torch.optim.swa_utils.AveragedModel(model, use_buffers=True)
+    path = saved(tmp_path / "w.pt", {"model": model.state_dict(), "model_ema": averaged.state_dict()})
+    for ema in (False, True):
+        assert list(read_weights(path, ema=ema).state()) == list(model.state_dict())
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit.*deprecated:DeprecationWarning")
@@ -195,7 +221,7 @@ def test_quantized_tensors_are_refused(tmp_path: Path) -> None:
         ({"state_dict": {}}, "holds no tensors"),
         ({"state_dict": {"a": torch.ones(1)}, "model": {"a": torch.ones(1)}}, "holds 2 state dicts"),
         ({3: torch.ones(2)}, "a key of type int"),
-        ({"epoch": 3, "net": {"a": torch.ones(1)}}, "'epoch' is a int, expected a tensor"),
+        ({"epoch": 3, "weights": {"a": torch.ones(1)}}, "'epoch' is a int, expected a tensor"),
     ],
 )
 def test_files_without_a_state_dict_are_refused(tmp_path: Path, root: Any, reason: str) -> None:

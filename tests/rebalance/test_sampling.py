@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -148,3 +149,37 @@ def test_progressive_of_one_epoch_is_instance_balanced() -> None:
     sampler = progressively_balanced(LABELS, epochs=1)
     draws = np.asarray(sum(class_draws(list(sampler)) for _ in range(10)))
     assert_drawn_with(COUNTS / COUNTS.sum(), draws)
+
+
+@every_sampler
+@pytest.mark.parametrize("stopped", [0, 1, 3])
+def test_a_sampler_goes_on_from_its_state(make: Callable[..., EpochSampler], stopped: int) -> None:
+    whole, first, second = (make(LABELS, epochs=EPOCHS, seed=5) for _ in range(3))
+    expected = epochs_of(whole, 5)
+    epochs_of(first, stopped)
+    state = first.state_dict()
+    list(second)
+    second.load_state_dict(state)
+    for epoch in range(stopped, 5):
+        second.set_epoch(epoch)
+        assert list(second) == expected[epoch]
+
+
+@every_sampler
+def test_a_state_is_plain(make: Callable[..., EpochSampler], tmp_path: Path) -> None:
+    sampler = make(LABELS, epochs=EPOCHS)
+    list(sampler)
+    torch.save(sampler.state_dict(), tmp_path / "state.pt")
+    sampler.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
+
+
+@pytest.mark.parametrize("make", [class_balanced, progressively_balanced])
+def test_a_state_of_other_labels_is_refused(make: Callable[..., EpochSampler], refuses: Any) -> None:
+    sampler = make(LABELS, epochs=EPOCHS)
+    list(sampler)
+    with refuses("of other rows"):
+        make(np.sort(LABELS), epochs=EPOCHS).load_state_dict(sampler.state_dict())
+    with refuses("of another sampler or of other classes"):
+        make(LABELS[LABELS > 0], epochs=EPOCHS).load_state_dict(sampler.state_dict())
+    with refuses("of another sampler"):
+        square_root(LABELS, epochs=EPOCHS).load_state_dict(sampler.state_dict())

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from featurecache.datasets.decoding import BadImage
 from featurecache.datasets.folders import open_folders
 from featurecache.datasets.images import ImageFiles
 
@@ -35,6 +36,18 @@ def test_sorted_folders_are_the_classes(pets: Path) -> None:
     assert images.sample_ids == ["cat/a.png", "cat/deep/er/x.jpeg", "dog/1.JPG", "dog/2.png"]
     assert images.labels.tolist() == [0, 0, 1, 1]
     assert images[3] == ((4, 4), 1)
+
+
+def test_what_is_called_an_image_and_is_none_is_told_of_when_it_is_read(pets: Path, refused: Any) -> None:
+    (pets / "cat" / "b.jpg").mkdir()
+    (pets / "cat" / "c.jpg").symlink_to(pets / "nothing")
+    (pets / "cat" / "d.jpg").write_text("words")
+    os.mkfifo(pets / "cat" / "e.jpg")
+    images = opened(pets)
+    assert images.sample_ids[:5] == ["cat/a.png", "cat/c.jpg", "cat/d.jpg", "cat/deep/er/x.jpeg", "cat/e.jpg"]
+    for row, reason in ((1, "No such file"), (2, "it is none of"), (4, "not a regular file")):
+        with refused(images.sample_ids[row], reason, error=BadImage):
+            images[row]
 
 
 def test_hidden_files_and_other_files_are_passed_over(pets: Path) -> None:

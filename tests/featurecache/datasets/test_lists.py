@@ -125,6 +125,29 @@ def test_csv_labels_are_numbers_or_names(root: Path) -> None:
     assert (names.labels.tolist(), names.class_names) == ([1, 0], ("cat", "owl"))
 
 
+@pytest.mark.parametrize(
+    "header", ["filename,label", "file_name,class", "path,class", "path,label,class", "filename,class"]
+)
+def test_csv_columns_of_other_names(root: Path, header: str) -> None:
+    images = csv_list(root, f"{header},note\na.jpg,owl,x,y\nb.jpg,cat,x,y\n")
+    assert (images.sample_ids, images.labels.tolist()) == (["a.jpg", "b.jpg"], [1, 0])
+
+
+def test_a_name_of_two_columns_is_refused(root: Path, refused: Any) -> None:
+    with refused("list.csv", "class 'crane' is the name of both column 0 and column 2"):
+        csv_list(root, "path,label\na.jpg,crane\n", class_names=["crane", "owl", "crane"])
+
+
+def test_a_class_missing_in_a_split_keeps_its_column(root: Path) -> None:
+    known = [str(k) for k in range(5)]
+    for images in (
+        text_list(root, "a.jpg 1\n", class_names=known),
+        csv_list(root, "path,label\na.jpg,1\n", class_names=known),
+    ):
+        assert images.class_names == tuple(known)
+        assert images.labels.tolist() == [1]
+
+
 def test_csv_names_are_mapped(root: Path) -> None:
     assert csv_list(root, "path,label\na.jpg,owl\n", class_names=["cat", "owl"]).labels.tolist() == [1]
     assert csv_list(root, "path,label\na.jpg,1\n", class_names=["cat", "owl"]).labels.tolist() == [1]
@@ -136,6 +159,9 @@ def test_csv_names_are_mapped(root: Path) -> None:
     ("content", "parts"),
     [
         ("file,label\na.jpg,0\n", ["line 1", "expected the columns path and label", "file,label"]),
+        ("path,tag\na.jpg,0\n", ["line 1", "expected the columns path and label", "path,tag"]),
+        ("filename,file_name,label\na.jpg,b.jpg,0\n", ["line 1", "once each; found 'filename,file_name,label'"]),
+        ("Path,Label\na.jpg,0\n", ["line 1", "found 'Path,Label'"]),
         ("path,path,label\na.jpg,b.jpg,0\n", ["line 1"]),
         ("", ["line 1"]),
         ("path,label\n", ["names no images"]),
@@ -203,6 +229,12 @@ def test_what_a_list_cannot_hold_is_not_written(
     with refused(part):
         write_list(tmp_path / "list.txt", images)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_images_without_labels_are_not_written(tmp_path: Path, refused: Any) -> None:
+    images = ImageFiles("some", ["a.jpg", "b.jpg"], [0, -1], ["x"], transform=None, read=FilesUnder(tmp_path))
+    with refused("'some': 1 images have no label"):
+        write_list(tmp_path / "list.txt", images)
 
 
 def test_digits_are_not_files(tmp_path: Path, refused: Any) -> None:

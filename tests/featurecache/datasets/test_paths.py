@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from featurecache.datasets.paths import MISSING, Root, unsafe
+from featurecache.datasets.paths import MISSING, Root, checked, unsafe
 
 
 @pytest.mark.parametrize(
@@ -19,6 +19,7 @@ from featurecache.datasets.paths import MISSING, Root, unsafe
         ("a/../../b.jpg", ".."),
         ("..", ".."),
         ("a\\b.jpg", "backslash"),
+        ("a\udcff.jpg", "not UTF-8"),
         ("a\0b.jpg", "control"),
         ("a\nb.jpg", "control"),
         ("\x1b[31m.jpg", "control"),
@@ -61,3 +62,23 @@ def test_a_root_that_is_itself_a_link_is_fine(tmp_path: Path) -> None:
 def test_a_missing_root_is_refused(tmp_path: Path, refused: Any) -> None:
     with refused("'", "is not a folder", error=NotADirectoryError):
         Root(tmp_path / "none")
+
+
+def test_checked_paths_are_plain_and_different(tmp_path: Path, refused: Any) -> None:
+    (tmp_path / "in").mkdir()
+    for name in ("a.jpg", "in/b.jpg"):
+        (tmp_path / name).touch()
+
+    def judge(*paths: str) -> list[str]:
+        return checked(paths, tmp_path, source="list", place=lambda i: f"line {i + 1}")
+
+    assert judge("./in//b.jpg", "a.jpg") == ["in/b.jpg", "a.jpg"]
+    assert judge() == []
+    with refused("list line 2: 'a.jpg' is already in line 1"):
+        judge("a.jpg", "./a.jpg")
+    with refused("list line 2: 'x' is not in", "(2 of 3 images are missing)", "--root"):
+        judge("a.jpg", "x", "y")
+    with refused("list line 1: 'in' is not a regular file"):
+        judge("in")
+    with refused("list line 1: path '../a.jpg' climbs out"):
+        judge("../a.jpg")

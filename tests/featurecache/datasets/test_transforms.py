@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from typing import Any
 
@@ -12,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from featurecache.datasets.transforms import ImageTransform, TrainTransform, random_box
+from featurecache.datasets.transforms import INTERPOLATIONS, ImageTransform, TrainTransform, random_box
+from featurecache.models.torchvision import import_torchvision
 
 
 def picture(width: int, height: int, mode: str = "RGB", seed: int = 0) -> Image.Image:
@@ -26,14 +28,47 @@ def picture(width: int, height: int, mode: str = "RGB", seed: int = 0) -> Image.
 def test_equals_resizing_then_cutting_the_centre(width: int, height: int, interpolation: str) -> None:
     image = picture(width, height)
     transform = ImageTransform(size=28, interpolation=interpolation)
-    scale = 32 / min(width, height)
-    whole = image.resize(
-        (max(32, int(width * scale)), max(32, int(height * scale))), Image.Resampling[interpolation.upper()]
-    )
+    shorter = min(width, height)
+    whole = image.resize((32 * width // shorter, 32 * height // shorter), Image.Resampling[interpolation.upper()])
     left, top = round((whole.width - 28) / 2), round((whole.height - 28) / 2)
     expected = np.asarray(whole.crop((left, top, left + 28, top + 28)), np.float32).transpose(2, 0, 1) / 255
     # Pillow holds the cut's corners in float32 and rounds each of two passes to 8 bits: two levels at most.
     assert np.abs(transform(image).numpy() - expected).max() <= 2.01 / 255
+
+
+@pytest.mark.skipif(importlib.util.find_spec("torchvision") is None, reason="torchvision is not installed")
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic", "lanczos", "box", "hamming"])
+@pytest.mark.parametrize(("size", "crop"), [(31, 0.875), (28, 0.9), (33, 1.0)])
+def test_equals_torchvision_at_odd_sizes(size: int, crop: float, interpolation: str) -> None:
+    import_torchvision()
+    from torchvision import transforms
+
+    ours = ImageTransform(size, crop=crop, interpolation=interpolation)
+    how = transforms.InterpolationMode(interpolation)
+    steps = [transforms.Resize(round(size / crop), how), transforms.CenterCrop(size), transforms.PILToTensor()]
+    theirs = transforms.Compose(steps)
+    for width, height in [(37, 53), (101, 35), (49, 49), (300, 207), (35, 35)]:
+        image = picture(width, height)
+        # As above: the corners of the cut in float32, and 8 bits after each of two passes.
+        assert float((ours(image) - theirs(image).float() / 255).abs().max()) <= 2.01 / 255
+
+
+@given(st.integers(1, 4000), st.integers(1, 4000), st.integers(1, 300))
+def test_the_resized_image_is_as_large_as_torchvisions(width: int, height: int, size: int) -> None:
+    # Where the longer side lands decides which pixels the centre is: exact integers, no rounded quotient before them.
+    seen: list[tuple[float, ...]] = []
+
+    class Watched(ImageTransform):
+        def cut(self, image: Image.Image, box: tuple[float, float, float, float]) -> torch.Tensor:
+            seen.append(box)
+            return torch.empty(0)
+
+    Watched(size, crop=1.0)(Image.new("1", (width, height)))
+    left, top, right, bottom = seen[0]
+    shorter, longer = sorted((width, height))
+    along, across = sorted(((right - left) / width, (bottom - top) / height))
+    assert across == pytest.approx(1)
+    assert along == pytest.approx(size / (size * longer // shorter))
 
 
 def test_normalises_each_channel() -> None:
@@ -64,7 +99,7 @@ def test_a_very_long_image_stays_small() -> None:
     st.integers(1, 512),
     st.sampled_from([1, 3]),
     st.floats(0.05, 1),
-    st.sampled_from(["bicubic", "bilinear"]),
+    st.sampled_from(sorted(INTERPOLATIONS)),
     st.floats(-10, 10),
     st.floats(1e-6, 10),
 )
@@ -106,7 +141,7 @@ def test_text_tells_transforms_apart() -> None:
         {"std": [1.0, 1.0]},
         {"mean": [float("inf")]},
         {"mean": "half"},
-        {"interpolation": "nearest"},
+        {"interpolation": "area"},
         {"interpolation": ["bicubic"]},
         {"more": 1},
     ],
@@ -119,6 +154,20 @@ def test_strange_values_are_refused(wrong: dict[str, Any], refused: Any) -> None
 def test_a_missing_field_is_refused(refused: Any) -> None:
     with refused("expected a mapping with exactly size, channels"):
         ImageTransform.from_dict({"size": 8})
+
+
+def test_changes_what_is_given_and_nothing_else() -> None:
+    transform = ImageTransform(32, mean=(0.5,), std=(0.25,))
+    assert transform.changed() == transform
+    assert transform.changed(size=16, crop=1.0).to_dict() == {**transform.to_dict(), "size": 16, "crop": 1.0}
+    assert transform.changed(mean=(0.1,), interpolation="nearest").std == (0.25, 0.25, 0.25)
+    assert transform.image_transform() is transform
+
+
+@pytest.mark.parametrize("wrong", [{"size": 0}, {"crop": 2.0}, {"mean": (1.0, 2.0)}, {"interpolation": "area"}])
+def test_changes_are_checked(wrong: dict[str, Any], refused: Any) -> None:
+    with refused("transform: "):
+        ImageTransform(32).changed(**wrong)
 
 
 def test_training_follows_torchs_seed() -> None:

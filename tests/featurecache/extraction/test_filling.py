@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from featurecache import layout
+from featurecache.extraction.ahead import Clock
 from featurecache.extraction.filling import fill, tidy_split
 from featurecache.plan import CachePlan, SplitPlan, missing_shards
 from featurecache.writer import ShardWriter
@@ -23,6 +24,7 @@ class Numbers:
     def __init__(self, plan: CachePlan, name: str, watch: Callable[[int, int], None] | None = None) -> None:
         self.plan, self.name, self.split = plan, name, plan.splits[name]
         self.computed: list[tuple[int, int]] = []
+        self.clock = Clock()
         self.open = 0
         self._watch = watch
 

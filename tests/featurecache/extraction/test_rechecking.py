@@ -50,10 +50,14 @@ def test_a_split_is_not_added_by_another_model(
 
 def test_the_same_features_pass_and_a_batch_of_another_size_says_nothing(begun: Path) -> None:
     extract_again = np.random.default_rng(0).standard_normal((3, 5)).astype(np.float32)
-    check_first_batch(begun, "train", extract_again)
-    check_first_batch(begun, "nowhere", extract_again)
+    check_first_batch(begun, "train", extract_again, np.ones(3, bool))
+    check_first_batch(begun, "nowhere", extract_again, np.ones(3, bool))
     with pytest.raises(ValueError, match="other features"):
-        check_first_batch(begun, "train", np.full((2, 5), 100, np.float32))
+        check_first_batch(begun, "train", np.full((2, 5), 100, np.float32), np.array([True, False]))
+
+
+def test_rows_that_cannot_be_read_say_nothing(begun: Path) -> None:
+    check_first_batch(begun, "train", np.full((2, 5), 100, np.float32), np.zeros(2, bool))
 
 
 def test_a_damaged_first_batch_is_left_to_those_who_check_it(pictures: Any, model: nn.Sequential, begun: Path) -> None:

@@ -17,6 +17,17 @@ def test_convnet_has_the_asked_shape() -> None:
     assert model(torch.randn(2, 1, 8, 8)).shape == (2, 6)
 
 
+def test_resnet32_has_the_asked_shape() -> None:
+    model = new_model("resnet32", num_classes=6, channels=1, image_size=32)
+    assert model(torch.randn(2, 1, 32, 32)).shape == (2, 6)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("torchvision") is None, reason="torchvision is not installed")
+def test_torchvisions_have_the_asked_shape() -> None:
+    model = new_model("torchvision:squeezenet1_1", num_classes=6, image_size=64).eval()
+    assert model(torch.randn(2, 3, 64, 64)).shape == (2, 6)
+
+
 def test_weights_come_from_torchs_seed() -> None:
     def first() -> torch.Tensor:
         torch.manual_seed(5)
@@ -34,8 +45,12 @@ def test_a_python_file_may_define_one(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arch", "parts"),
     [
-        ("none", ["no architecture 'none'; expected convnet, timm:NAME or file:path.py:function"]),
+        (
+            "none",
+            ["no architecture 'none'; expected convnet, resnet32, timm:NAME, torchvision:NAME or file:path.py:f"],
+        ),
         ("convnet:big", ["'convnet' has no variant 'big'"]),
+        ("resnet32:big", ["'resnet32' has no variant 'big'"]),
         ("run:x.pt", ["no architecture 'run:x.pt'"]),
     ],
 )

@@ -136,3 +136,26 @@ def test_a_file_that_cannot_be_imported_leaves_no_trace(code: Path, refused: Any
     with refused("random.py' cannot be imported: ModuleNotFoundError"):
         open_file(f"{code}:plain")
     assert set(sys.modules) == before
+
+
+def test_a_checkpoint_without_a_classifier_gives_features(tmp_path: Path) -> None:
+    path = tmp_path / "net.py"
+    path.write_text(
+        "from collections import OrderedDict\nfrom torch import nn\n\ndef build():\n"
+        "    pool = nn.Sequential(nn.AdaptiveAvgPool2d(2), nn.Flatten())\n"
+        "    return nn.Sequential(OrderedDict(pool=pool, body=nn.Linear(12, 4), head=nn.Linear(4, 3)))\n"
+    )
+    state = open_file(f"{path}:build").module.state_dict()
+    torch.save({name: value for name, value in state.items() if "head" not in name}, tmp_path / "w.pth")
+    model = open_file(f"{path}:build", checkpoint=tmp_path / "w.pth", image_size=8)
+    assert not model.has_head
+    assert "has no classifier" in model.notes[0]
+    assert model.module(torch.randn(2, 3, 8, 8)).shape == (2, 4)
+
+
+def test_averaged_weights_are_taken_when_asked_for(code: Path, tmp_path: Path) -> None:
+    plain, averaged = (open_file(f"{code}:plain").module.state_dict() for _ in range(2))
+    torch.save({"state_dict": plain, "state_dict_ema": averaged}, tmp_path / "w.pth")
+    for ema, expected in ((False, plain), (True, averaged)):
+        state = open_file(f"{code}:plain", checkpoint=tmp_path / "w.pth", ema=ema).module.state_dict()
+        assert all(torch.equal(state[name], value) for name, value in expected.items())

@@ -13,9 +13,12 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from featurecache.checkpoint import replace_in_checkpoint
+from featurecache.classifier import capture, find_classifier
 from featurecache.datasets.transforms import ImageTransform
 from featurecache.models.convnet import ConvNet
+from featurecache.models.normed import fold, with_normed
 from featurecache.models.run import open_run, read_run, save_run
+from featurecache.storage import head_digest
 
 DESCRIPTION: dict[str, Any] = {
     "arch": "convnet",
@@ -140,6 +143,7 @@ def test_a_checkpoint_without_a_description_is_no_run(tmp_path: Path, model: Con
         ({"transform": {"size": 8}}, "expected a mapping with exactly"),
         ({"transform": {**DESCRIPTION["transform"], "channels": 3}}, "transform"),
         ({"trained_on": None}, "trained_on is None"),
+        ({"unit_rows": 3}, "unit_rows is 3, expected the name of a layer"),
     ],
 )
 def test_a_strange_description_is_refused(
@@ -172,3 +176,32 @@ def test_weights_of_another_model_are_refused(run: Path, tmp_path: Path, refused
     torch.save(ConvNet(4, channels=1, image_size=8).state_dict(), other)
     with refused("other.pt", "of another architecture than run:", "'classifier.weight' (4, 64), expected (3, 64)"):
         open_run(str(run), checkpoint=other)
+
+
+def test_a_classifier_of_unit_rows_comes_back(tmp_path: Path, model: ConvNet) -> None:
+    """And is an ordinary layer to whoever exports a new one into the file."""
+    with_normed(model, "classifier", 20.0)
+    images = torch.randn(4, 1, 8, 8)
+    expected = model(images)
+    save_run(tmp_path / "a.pt", model, {**DESCRIPTION, "unit_rows": fold(model, "classifier")})
+    module = open_run(str(tmp_path / "a.pt")).module
+    torch.testing.assert_close(module(images), expected, rtol=1e-4, atol=1e-4)
+    found = find_classifier(module, images)
+    assert found.name == "classifier.1"
+    weight = torch.randn_like(found.weight)
+    replace_in_checkpoint(
+        tmp_path / "a.pt", tmp_path / "b.pt", layer="classifier.1", weight=weight, bias=torch.ones(3),
+        expected=head_digest(found.weight, found.bias),
+    )  # fmt: skip
+    patched = open_run(str(tmp_path / "b.pt")).module
+    with capture(patched, "classifier.1") as captured:
+        logits = patched(images)
+    torch.testing.assert_close(captured.features @ weight.T + 1, logits, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(captured.features.norm(dim=1), torch.ones(4))
+
+
+def test_unit_rows_of_no_linear_layer_are_refused(tmp_path: Path, model: ConvNet, refused: Any) -> None:
+    for layer in ("pool", "nowhere", ""):
+        save_run(tmp_path / "a.pt", model, {**DESCRIPTION, "unit_rows": layer})
+        with refused("has no linear classifier", repr(layer)):
+            open_run(str(tmp_path / "a.pt"))

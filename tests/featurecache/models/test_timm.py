@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import pickle
-import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -15,7 +14,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from featurecache.models.timm import import_timm, knows, new_timm, open_timm
+from featurecache.models.timm import import_timm, new_timm, open_timm
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("timm") is None, reason="timm is not installed")
 
@@ -71,19 +70,80 @@ def test_weights_of_another_model_are_refused(timm: ModuleType, tmp_path: Path, 
         open_timm(SMALL, checkpoint=tmp_path / "w.pt", num_classes=7)
 
 
-@pytest.mark.parametrize(
-    ("name", "part"),
-    [
-        ("resnet1", "did you mean resnet18"),
-        ("hf-hub:someone/model", "timm has no model"),
-        ("test_resnet.none", "has no weights 'none'"),
-    ],
-)
-def test_a_name_timm_does_not_know_is_refused(name: str, part: str, refused: Any) -> None:
-    with refused(part):
-        open_timm(name)
-    with refused(part):
-        new_timm(name, num_classes=2, channels=3, image_size=32)
+def test_a_name_timm_does_not_know_is_refused(refused: Any) -> None:
+    with refused("did you mean resnet18"):
+        open_timm("resnet1")
+    with refused("did you mean resnet18"):
+        new_timm("resnet1", num_classes=2, channels=3, image_size=32)
+
+
+def test_a_checkpoint_without_a_classifier_gives_features(timm: ModuleType, tmp_path: Path) -> None:
+    whole = timm.create_model(SMALL, num_classes=7).eval()
+    state = {f"module.{name}": value for name, value in whole.state_dict().items() if not name.startswith("fc.")}
+    torch.save(state, tmp_path / "w.pth")
+    model = open_timm(SMALL, checkpoint=tmp_path / "w.pth")
+    assert not model.has_head
+    assert any("has no classifier: features only" in note for note in model.notes)
+    images = torch.randn(2, 3, 64, 64)
+    with torch.inference_mode():
+        assert torch.equal(whole.fc(model.module(images)), whole(images))
+
+
+def test_models_that_timm_has_without_a_classifier_give_features(
+    timm: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    create = timm.create_model
+    monkeypatch.setattr(timm, "create_model", lambda name, pretrained, **given: create(name, **given))
+    name = "convnextv2_atto.fcmae"
+    model = open_timm(name, num_classes=10)
+    assert not model.has_head
+    assert model.module(torch.randn(1, 3, 32, 32)).shape == (1, 320)
+    # Trained further with a classifier of its own, it has one.
+    torch.save(create(name, num_classes=5).state_dict(), tmp_path / "w.pth")
+    further = open_timm(name, checkpoint=tmp_path / "w.pth")
+    assert further.has_head
+    assert further.module(torch.randn(1, 3, 32, 32)).shape == (1, 5)
+
+
+def test_grey_weights_make_a_grey_model(timm: ModuleType, tmp_path: Path) -> None:
+    torch.save(timm.create_model(SMALL, num_classes=7, in_chans=1).state_dict(), tmp_path / "w.pth")
+    model = open_timm(SMALL, checkpoint=tmp_path / "w.pth")
+    assert model.module(model.transform(Image.new("RGB", (90, 70)))[None]).shape == (1, 7)
+
+
+def test_averaged_weights_are_taken_when_asked_for(timm: ModuleType, tmp_path: Path) -> None:
+    plain, averaged = (timm.create_model(SMALL, num_classes=7).state_dict() for _ in range(2))
+    torch.save({"state_dict": plain, "state_dict_ema": averaged}, tmp_path / "w.pth")
+    for ema, expected in ((False, plain), (True, averaged)):
+        model = open_timm(SMALL, checkpoint=tmp_path / "w.pth", ema=ema)
+        assert torch.equal(model.module.state_dict()["fc.weight"], expected["fc.weight"])
+
+
+def test_the_names_of_an_architectures_authors_are_understood(timm: ModuleType, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    original = timm.create_model("convnext_atto", num_classes=7).eval()
+    old = {
+        "stem.0": "downsample_layers.0.0",
+        "stem.1": "downsample_layers.0.1",
+        "head.fc": "head",
+        "head.norm": "norm",
+    }
+    state = {}
+    for name, value in original.state_dict().items():
+        for new, before in old.items():
+            name = name.replace(new, before)
+        if name.startswith("stages"):
+            _, stage, kind, *rest = name.split(".")
+            name = ".".join(["downsample_layers" if kind == "downsample" else "stages", stage, *rest])
+            for new, before in {"conv_dw": "dwconv", "mlp.fc1": "pwconv1", "mlp.fc2": "pwconv2"}.items():
+                name = name.replace(new, before)
+        state[name] = value
+    torch.save({"model": state}, tmp_path / "w.pth")
+    model = open_timm("convnext_atto", checkpoint=tmp_path / "w.pth")
+    images = torch.randn(1, 3, 64, 64)
+    with torch.inference_mode():
+        assert torch.equal(model.module(images), original(images))
+    assert any("given timm's names" in note for note in model.notes)
 
 
 def test_without_a_checkpoint_and_a_network_the_way_out_is_told(
@@ -111,15 +171,3 @@ def test_new_models_have_the_asked_shape(name: str, channels: int) -> None:
 def test_a_model_that_cannot_be_built_is_refused(timm: ModuleType, refused: Any) -> None:
     with refused("timm:test_vit cannot be built for 3 x -1 x -1 images"):
         new_timm("test_vit", num_classes=4, channels=3, image_size=-1)
-
-
-def test_names_are_known() -> None:
-    assert knows("resnet18")
-    assert not knows("convnet")
-
-
-def test_without_timm_the_extra_is_named(monkeypatch: pytest.MonkeyPatch, refused: Any) -> None:
-    monkeypatch.setitem(sys.modules, "timm", None)
-    with refused("timm is not installed", "pip install 'featurecache-rebalance[timm]'"):
-        open_timm(SMALL)
-    assert not knows("resnet18")

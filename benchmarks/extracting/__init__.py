@@ -1,0 +1,1 @@
+"""What benchmarks/extract.py is made of."""

@@ -1,0 +1,32 @@
+"""Options of a command as one argument of its function: what belongs together arrives together."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import fields
+from typing import Any, TypeVar
+
+F = TypeVar("F", bound=Callable[..., Any])
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+
+def gathered(name: str, kind: type[Any], *options: Decorator) -> Callable[[F], F]:
+    """A decorator that gives a command some options and its function one argument.
+
+    name: of the argument. kind: a dataclass whose fields are called like the options. options: click.option(…) each,
+    in the order of the help.
+    """
+
+    def decorate(function: F) -> F:
+        @functools.wraps(function)
+        def wrapper(*args: Any, **given: Any) -> Any:
+            own = kind(**{field.name: given.pop(field.name) for field in fields(kind)})
+            return function(*args, **{name: own}, **given)
+
+        command: Any = wrapper
+        for option in reversed(options):
+            command = option(command)
+        return command  # type: ignore[no-any-return]
+
+    return decorate

@@ -1,0 +1,1 @@
+"""What `rebalance doctor` looks at: one file a place where an installation or a machine can be wrong."""
