@@ -155,7 +155,7 @@ def fill_zeros(model: Any) -> None:
 
 
 def _timm() -> Any:
-    from featurecache.models.torchvision import import_torchvision
+    from featurecache.models.torchvision.library import import_torchvision
 
     import_torchvision()
     import timm

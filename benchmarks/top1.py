@@ -36,7 +36,7 @@ from speed.measure import machine, verdict
 from featurecache import FeatureCache
 from featurecache.datasets import open_images
 from featurecache.models import open_model
-from featurecache.models.timm_library import import_timm
+from featurecache.models.timm.library import import_timm
 
 STAMPS = "tuxpaint/usr/share/tuxpaint/stamps"
 KNOWN = {0: (0.754, 0.908), 1: None, 2: (0.800, 0.892)}  # top-1 and top-5 on 65 photos; nobody measured Lite1

@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .extract_options import ComputeOptions, DataOptions, ModelOptions, compute_options, data_options, model_options
+from .extract_options import (
+    ComputeOptions,
+    DataOptions,
+    ExtractCommand,
+    ModelOptions,
+    compute_options,
+    data_options,
+    model_options,
+)
 from .launch import own_device, place
 from .options import Common, common, example, shots_option
 from .output import emit, note, progress
@@ -21,6 +29,7 @@ if TYPE_CHECKING:
 
 
 @click.command(
+    cls=ExtractCommand,
     epilog=example(
         "rebalance extract photos.cache --model run:joint.pt --split train=photos/train --split test=photos/test",
         "rebalance extract photos.cache --model timm:resnet50 --checkpoint my.pth --split train=list.txt --root photos",

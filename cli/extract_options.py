@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import click
 
-from .gathered import gathered
+from .gathered import Sectioned, gathered
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,12 @@ class ComputeOptions:
     world_size: int | None
 
 
+class ExtractCommand(Sectioned):
+    """The command of these options."""
+
+    sections: ClassVar = {"Model": ModelOptions, "Data": DataOptions, "Computing": ComputeOptions}
+
+
 class BatchSize(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.4 only
     """A number of rows, or auto."""
 
@@ -91,12 +97,15 @@ model_options = gathered(
         "source",
         required=True,
         metavar="SOURCE:NAME",
-        help="timm:NAME, torchvision:NAME[/WEIGHTS], hf:FOLDER, file:path.py:function, run:FILE (made by `rebalance "
-        "train`) or reference:FILE (a checkpoint of the paper's).",
+        help="timm:NAME, torchvision:NAME[/WEIGHTS], hf:FOLDER (Hugging Face), file:path.py:function, run:FILE (made "
+        "by `rebalance train`) or reference:FILE (the paper's .pth).",
     ),
     click.option("--checkpoint", type=click.Path(path_type=Path), help="Weights for it (.pt, .pth, .safetensors)."),
     click.option("--ema", is_flag=True, help="Take the averaged weights of a checkpoint that has both."),
-    click.option("--layer", help="The classifier's name, where it cannot be proved which it is."),
+    click.option(
+        "--layer",
+        help="The classifier's name, where it cannot be proved which it is; NAME+NAME for heads that are added.",
+    ),
     click.option(
         "--no-head",
         is_flag=True,
@@ -123,7 +132,8 @@ data_options = gathered(
         multiple=True,
         required=True,
         help="A split and its data: a folder of class folders, a .txt or .csv list, an iNaturalist or COCO .json, "
-        "cifar10:DIR, cifar100:DIR, idx:DIR, digits, or file:path.py:function. Repeat for more.",
+        "cifar10:DIR:train|test, cifar100:…, idx:… (train with :lt=100 is made long-tailed), digits, or "
+        "file:path.py:function. Repeat for more.",
     ),
     click.option("--root", type=click.Path(path_type=Path), help="The folder that list files are relative to."),
     click.option(

@@ -19,7 +19,7 @@ from .train_options import (
     DataOptions,
     ModelOptions,
     RecipeOptions,
-    Sectioned,
+    TrainCommand,
     compute_options,
     data_options,
     model_options,
@@ -36,7 +36,7 @@ SUFFIXES = (".pt", ".pth", ".safetensors")
 
 
 @click.command(
-    cls=Sectioned,
+    cls=TrainCommand,
     epilog=example(
         "rebalance train photos/train --out joint.pt",
         "rebalance train photos/train --val photos/val --arch timm:resnet18 --epochs 90 --out joint.pt",
@@ -88,6 +88,7 @@ def train(
             "best_epoch": run.best_epoch,
             "history": run.history,
             "trained": None if begun.parts is None else list(begun.parts),
+            "data": data,
             "lists": [str(path) for _, path in parts.lists],
             "logs": [str(_log(out)) + ending for ending in (".csv", ".jsonl")],
         }
@@ -274,5 +275,6 @@ def _show(payload: dict[str, Any], run: TrainingRun, out: Path) -> None:
         f"{len(run.history)}{judged if payload['held_out'] else ''}"
     )
     for path in payload["lists"]:
-        click.echo(f"{path}: its part of the data, for rebalance extract --split")
+        name = Path(path).stem.rpartition(".")[2]
+        click.echo(f"{path}: its part of the data; rebalance extract --split {name}={payload['data']}:only={path}")
     click.echo(f"{payload['logs'][0]}: a line for every epoch, as in {Path(payload['logs'][1]).name}")

@@ -113,8 +113,8 @@ def _divided(images: Any, augmented: Any, data: str, share: float, out: Path, se
         if first:
             note(f"rebalance: {data} is too small to hold out {share:g} of a class; give --val or a larger --holdout")
         return Parts(augmented, images, None, [])
-    if not hasattr(images, "read"):
-        raise ValueError(f"{data}: rows held out of it cannot be listed by their files; give --val, or --holdout 0")
+    if images.sample_ids is None:
+        raise ValueError(f"{data}: its rows have no sample_ids, so those held out cannot be listed; give --val")
     lists = [out.with_suffix(f".{name}.txt") for name in ("train", "val")]
     if any(path.exists() and Path(data).exists() and path.samefile(data) for path in lists):
         raise ValueError(f"{data}: the lists of both parts would replace it; give --out another name")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
 
-from .gathered import gathered
+from .gathered import Sectioned, gathered
 
 
 @dataclass(frozen=True)
@@ -72,19 +72,10 @@ class ComputeOptions:
 SECTIONS = {"Data": DataOptions, "Model": ModelOptions, "Recipe": RecipeOptions, "Computing": ComputeOptions}
 
 
-class Sectioned(click.Command):
-    """A command whose help lists its options under headings; what belongs to none comes first."""
+class TrainCommand(Sectioned):
+    """The command of these options."""
 
-    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the options."""
-        under = {field.name: heading for heading, kind in SECTIONS.items() for field in fields(kind)}
-        groups: dict[str, list[tuple[str, str]]] = {heading: [] for heading in ("Options", *SECTIONS)}
-        for param in self.get_params(ctx):
-            if isinstance(param, click.Option) and (record := param.get_help_record(ctx)) is not None:
-                groups[under.get(param.name or "", "Options")].append(record)
-        for heading, records in groups.items():
-            with formatter.section(heading):
-                formatter.write_dl(records)
+    sections = SECTIONS
 
 
 data_options = gathered(

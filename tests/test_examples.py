@@ -16,7 +16,7 @@ from click.testing import CliRunner
 
 from featurecache import FeatureCache
 from featurecache.inputs import call
-from featurecache.models.huggingface_library import import_transformers
+from featurecache.models.huggingface.library import import_transformers
 from featurecache.python_function import function_of
 from rebalance_cli.main import cli
 

@@ -11,7 +11,7 @@ from torch.utils.data import TensorDataset
 
 from extracting.pairs import interleaved, seconds
 from featurecache import extract
-from featurecache.models.timm import import_timm
+from featurecache.models.timm.library import import_timm
 
 BATCH, SIZE, CLASSES = 32, 224, 1000
 TARGET = {"cpu": 0.97, "cuda": 0.95}

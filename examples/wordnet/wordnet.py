@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from featurecache.models.huggingface_library import import_transformers, quiet
+from featurecache.models.huggingface.library import import_transformers, quiet
 
 DATA = Path(__file__).resolve().parent / "data"
 DEFINITIONS = DATA / "wordnet"  # data.noun, data.verb, data.adj, data.adv

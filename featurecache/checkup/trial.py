@@ -22,7 +22,7 @@ SIDE = 64
 
 def torchvision() -> str:
     """Its models and transforms."""
-    from featurecache.models.torchvision import import_torchvision
+    from featurecache.models.torchvision.library import import_torchvision
 
     package = import_torchvision()
     models = importlib.import_module("torchvision.models")
@@ -36,7 +36,7 @@ def torchvision() -> str:
 
 def timm() -> str:
     """A model and its transform."""
-    from featurecache.models.timm_library import import_timm
+    from featurecache.models.timm.library import import_timm
 
     package = import_timm()
     model = package.create_model("resnet10t", pretrained=False)
@@ -47,7 +47,7 @@ def timm() -> str:
 
 def transformers() -> str:
     """A tiny vision transformer with random weights."""
-    from featurecache.models.huggingface_library import import_transformers
+    from featurecache.models.huggingface.library import import_transformers
 
     package = import_transformers()
     config = package.ViTConfig(

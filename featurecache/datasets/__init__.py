@@ -11,6 +11,7 @@ from featurecache.datasets import cifar, coco, digits, folders, idx, lists, pyth
 from featurecache.datasets.decoding import BadImage, open_image
 from featurecache.datasets.images import ImageFiles, Transform, ids_digest, missing_classes
 from featurecache.datasets.lists import list_text, write_list
+from featurecache.datasets.only import divided, only
 from featurecache.datasets.python_data import OwnData
 from featurecache.datasets.tables import usage
 from featurecache.datasets.transforms import ImageTransform, TrainTransform
@@ -56,13 +57,17 @@ def open_images(
 ) -> ImageFiles | OwnData:
     """The labelled images a source names; what a function in a Python file returns may be other things than images.
 
-    source: as in SOURCES; a folder that is called digits is written ./digits.
+    source: as in SOURCES; a folder that is called digits is written ./digits. With `:only=LIST.txt` behind it, just
+        the rows whose sample ids the list names.
     transform: PIL image -> float32 (C, H, W).
     root: the folder that a list's paths start from; None: the list's own folder.
     class_names: the K class names of a model or of the train split, so that every split has the same columns; None, or
         no name at all as unlabelled data have: the source's own.
     Raises ValueError when the source is none of SOURCES or its content is bad, OSError when it cannot be read.
     """
+    whole, rows = divided(source)
+    if rows is not None:
+        return only(open_images(whole, transform=transform, root=root, class_names=class_names), rows, source)
     for kind in SOURCES:
         if kind.matches(source):
             try:

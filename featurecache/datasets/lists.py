@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import io
 import os
+import posixpath
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -132,15 +133,13 @@ def write_list(path: Path, images: ImageFiles) -> None:
 
 
 def list_text(images: ImageFiles) -> str:
-    """The images as a `path label` list that names all classes; they are found again with the root they have now.
+    """The images as a `path label` list that names all classes.
 
-    images: from folders or lists; a part of them through images.subset(rows).
-    Raises ValueError when they are not files, or a path or class name cannot stand in a list.
+    Files are found again with the root they have now; what is no file, as rows of their source (`SOURCE:only=LIST`).
+
+    images: of any source; a part of them through images.subset(rows).
+    Raises ValueError when a path or class name cannot stand in a list, or an image has no label.
     """
-    if not isinstance(images.read, FilesUnder):
-        raise ValueError(
-            f"{shown(images.name)} are not files, so no list can name them; give a validation source (digits:val)"
-        )
     if unlabelled := np.count_nonzero(images.labels < 0):
         raise ValueError(f"{shown(images.name)}: {unlabelled} images have no label, so no list can name them")
     lines = [f"# class {k} {name}" for k, name in enumerate(images.class_names)]
@@ -154,6 +153,19 @@ def list_text(images: ImageFiles) -> str:
             raise ValueError(f"image {shown(sample_id)} cannot stand in a list: it {reason or 'ends in a blank'}")
         lines.append(f"{written} {label}")
     return "\n".join(lines) + "\n"
+
+
+def listed_ids(path: Path) -> list[str]:
+    """The names in a `name label` list, as they are written; ValueError naming the line that is none."""
+    names = []
+    for number, line in enumerate(_text(path).split("\n"), 1):
+        line = line.rstrip("\r \t")
+        if line and not line.startswith("#"):
+            entry = ENTRY_LINE.fullmatch(line)
+            if entry is None:
+                raise ValueError(f"{shown(path)} line {number}: {shown(line)} is not `name label`")
+            names.append(posixpath.normpath(entry[1]))
+    return names
 
 
 def _images(

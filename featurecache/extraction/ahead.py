@@ -11,6 +11,7 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
+PATIENCE = 5.0  # seconds that an item which is being made is waited for at the end
 LOOK = 0.1  # seconds between two looks of a blocked stage at whether anyone still waits for it
 
 
@@ -40,7 +41,8 @@ def ahead(items: Generator[T, None, None], depth: int, *, gate: Gate | None = No
     """The same items, each made while the one before it is being used.
 
     The generator runs in a thread of its own, where it is also closed; at most `depth` items wait. An exception of it
-    is raised here, in the items' order. Close this generator to end it: an item that is being made is waited for.
+    is raised here, in the items' order. Close this generator to end it. An item that is being
+    made is waited for, but not for ever: a disk or a model that hangs must not keep Ctrl-C from ending.
 
     gate: the second item is not begun before it opens; where it shuts, the first is the last.
     """
@@ -83,7 +85,7 @@ def ahead(items: Generator[T, None, None], depth: int, *, gate: Gate | None = No
                 raise item  # type: ignore[misc]
     finally:
         stopped.set()
-        thread.join()
+        thread.join(PATIENCE)
 
 
 class Clock:

@@ -126,7 +126,7 @@ class SplitPass:
                 yield batch, None
                 continue
             with self.clock.of("forward"):
-                arrived(inputs, event)
+                arrived(inputs, event, self._forward.computing.device)
                 output = Download.of(self._forward(inputs, len(batch), self._at_most))
             yield batch, output
 

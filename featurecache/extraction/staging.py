@@ -35,10 +35,10 @@ class Upload:
         return there, self._stream.record_event()
 
 
-def arrived(inputs: Any, event: torch.cuda.Event | None) -> None:
-    """Make the current stream wait for inputs of `Upload`; their memory is then that stream's, too."""
+def arrived(inputs: Any, event: torch.cuda.Event | None, device: torch.device) -> None:
+    """Make the device's current stream wait for inputs of `Upload`; their memory is then that stream's, too."""
     if event is not None:
-        stream = torch.cuda.current_stream()
+        stream = torch.cuda.current_stream(device)  # not the thread's own, which is that of the first device
         stream.wait_event(event)
 
         def keep(value: Tensor) -> Tensor:
@@ -61,7 +61,8 @@ class Download:
         """Begin to copy an output; the current stream's work goes on."""
         features = _to_host(output.features)
         logits = None if output.logits is None else _to_host(output.logits)
-        event = torch.cuda.current_stream().record_event() if output.features.is_cuda else None
+        device = output.features.device
+        event = torch.cuda.current_stream(device).record_event() if device.type == "cuda" else None
         return cls(features, logits, event)
 
     def wait(self) -> None:

@@ -9,13 +9,13 @@ from typing import Protocol
 from featurecache.checkpoint import load_state
 from featurecache.models.architectures import ARCHITECTURES, new_model
 from featurecache.models.convnet import ConvNet
-from featurecache.models.huggingface import open_huggingface
+from featurecache.models.huggingface.opening import open_huggingface
 from featurecache.models.model import Model
 from featurecache.models.python_file import open_file
 from featurecache.models.reference import open_reference
 from featurecache.models.run import described, find_description, open_run, read_run, save_run
-from featurecache.models.timm import open_timm
-from featurecache.models.torchvision import open_torchvision
+from featurecache.models.timm.opening import open_timm
+from featurecache.models.torchvision.opening import open_torchvision
 from featurecache.quoting import shown
 
 

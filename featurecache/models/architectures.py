@@ -9,9 +9,9 @@ from torch import nn
 from featurecache.models.convnet import ConvNet
 from featurecache.models.python_file import new_from_file
 from featurecache.models.resnet_cifar import ResNet32
-from featurecache.models.timm import new_timm
-from featurecache.models.timm_library import knows
-from featurecache.models.torchvision import new_torchvision
+from featurecache.models.timm.library import knows
+from featurecache.models.timm.opening import new_timm
+from featurecache.models.torchvision.opening import new_torchvision
 from featurecache.quoting import shown
 
 

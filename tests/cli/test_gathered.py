@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import click
 from click.testing import CliRunner
 
-from rebalance_cli.gathered import gathered
+from rebalance_cli.gathered import Sectioned, gathered
 
 
 @dataclass(frozen=True)
@@ -16,7 +17,11 @@ class Paint:
     coats: int
 
 
-@click.command()
+class Painting(Sectioned):
+    sections: ClassVar = {"Colours": Paint}
+
+
+@click.command(cls=Painting)
 @click.option("--before", default="b")
 @gathered(
     "paint",
@@ -37,6 +42,12 @@ def test_they_arrive_as_one_argument_beside_the_others() -> None:
 def test_the_help_keeps_their_order() -> None:
     page = CliRunner().invoke(command, ["--help"]).output
     assert page.index("--before") < page.index("--colour") < page.index("--coats")
+
+
+def test_they_stand_under_their_heading_and_the_others_before_it() -> None:
+    page = CliRunner().invoke(command, ["--help"]).output
+    assert page.index("Options:") < page.index("--before") < page.index("--help") < page.index("Colours:")
+    assert page.index("Colours:") < page.index("--colour")
 
 
 def test_a_missing_one_is_wrong_usage() -> None:

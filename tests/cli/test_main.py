@@ -23,7 +23,7 @@ from rebalance_cli.options import Common, common
 
 Run = Callable[..., Result]
 
-ORDER = ["demo", "train", "extract", "info", "verify", "convert", "fit", "tune", "evaluate", "export"]
+ORDER = ["demo", "train", "extract", "info", "verify", "convert", "fit", "tune", "evaluate", "export", "doctor"]
 GROUPS = ("fit", "tune")
 LEAVES = [
     *([name] for name in ORDER if name not in GROUPS),
@@ -81,7 +81,7 @@ def test_every_command_has_the_common_options(words: list[str], done: Run) -> No
 def test_the_demo_ends_with_commands_that_parse() -> None:
     lines = demo.YOUR_OWN.replace("\\\n", " ").split("\n")
     commands = [line.strip() for line in lines if line.startswith("  ")]
-    assert [line.split()[1] for line in commands] == ["train", "extract", "tune", "evaluate", "export"]
+    assert [line.split()[1] for line in commands] == ["train", "extract", "tune", "evaluate", "export", "doctor"]
     for line in commands:
         parse(line)
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 from click.testing import Result
 
-from featurecache import training
+from featurecache import FeatureCache, training
 from featurecache.models import read_run
 
 Run = Callable[..., Result]
@@ -236,7 +236,7 @@ class TestRefused:
         refused("train", project.photos / "train", "--out", tmp_path, *QUICK, *val, holds=(tmp_path, "folder"))
 
 
-@pytest.mark.parametrize("kind", ["digits", "class name", "image name"])
+@pytest.mark.parametrize("kind", ["class name", "image name"])
 def test_data_that_no_list_can_name_is_refused_before_it_trains(
     kind: str, project: Any, tmp_path: Path, refused: Refused, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -247,8 +247,20 @@ def test_data_that_no_list_can_name_is_refused_before_it_trains(
         (data / "dog").rename(data / "two\nlines")
     else:
         (data / "dog" / "00.png").rename(data / "dog" / "two\nlines.png")
-    says = ("digits:val",) if kind == "digits" else ("two\\nlines", "cannot stand in a list")
-    refused("train", "digits:train" if kind == "digits" else data, "--out", tmp_path / "x.pt", *QUICK, holds=says)
+    says = ("two\\nlines", "cannot stand in a list")
+    refused("train", data, "--out", tmp_path / "x.pt", *QUICK, holds=says)
+
+
+def test_rows_that_are_no_files_are_held_out_too(tmp_path: Path, answer: Answer) -> None:
+    model = tmp_path / "x.pt"
+    made = answer("train", "digits:train", "--out", model, "--image-size", "8", "--grey", "--epochs", "1")
+    fitted, held_out = (f"digits:train:only={path}" for path in made["lists"])
+    words = ("--model", f"run:{model}", "--split", f"train={fitted}", "--split", f"val={held_out}")
+    done = answer("extract", tmp_path / "c", *words)
+    assert done["written"] == {"train": made["rows"], "val": made["held_out"]}
+    cache = FeatureCache(tmp_path / "c")
+    assert not set(cache["train"].sample_id.tolist()) & set(cache["val"].sample_id.tolist())
+    assert [cache[name].seen for name in cache] == [True, False]
 
 
 def test_its_lists_never_replace_the_list_it_reads(project: Any, tmp_path: Path, refused: Refused) -> None:

@@ -87,7 +87,7 @@ def test_rows_of_ones_own_train_with_their_own_batches(file: str, tmp_path: Path
         ("nameless", "val", "has no class_names; to train give it labels (a class id a row) and class_names"),
         ("unlabelled", "val", "has no labels; to train"),
         ("train", "unlabelled", "rows to judge by need them"),
-        ("train", None, "cannot be listed by their files; give --val, or --holdout 0"),
+        ("train", None, "those held out cannot be listed; give --val"),
     ],
 )
 def test_what_is_lacking_is_told(

@@ -17,7 +17,7 @@ def timm() -> Any:
     """The timm package, where it is installed."""
     if importlib.util.find_spec("timm") is None:
         pytest.skip("timm is not installed")
-    from featurecache.models.torchvision import import_torchvision
+    from featurecache.models.torchvision.library import import_torchvision
 
     import_torchvision()
     import timm

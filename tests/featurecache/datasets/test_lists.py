@@ -11,7 +11,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from featurecache.datasets.digits import open_digits
 from featurecache.datasets.images import FilesUnder, ImageFiles
 from featurecache.datasets.lists import open_csv_list, open_text_list, write_list
 
@@ -235,8 +234,3 @@ def test_images_without_labels_are_not_written(tmp_path: Path, refused: Any) -> 
     images = ImageFiles("some", ["a.jpg", "b.jpg"], [0, -1], ["x"], transform=None, read=FilesUnder(tmp_path))
     with refused("'some': 1 images have no label"):
         write_list(tmp_path / "list.txt", images)
-
-
-def test_digits_are_not_files(tmp_path: Path, refused: Any) -> None:
-    with refused("'digits:val' are not files"):
-        write_list(tmp_path / "list.txt", open_digits("digits:val", transform=None))

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from featurecache.datasets.transforms import INTERPOLATIONS, ImageTransform, TrainTransform, random_box
-from featurecache.models.torchvision import import_torchvision
+from featurecache.models.torchvision.library import import_torchvision
 
 
 def picture(width: int, height: int, mode: str = "RGB", seed: int = 0) -> Image.Image:

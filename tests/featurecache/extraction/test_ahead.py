@@ -119,6 +119,24 @@ def test_a_gate_that_shuts_ends_the_work_of_every_stage() -> None:
     assert threads() == 0
 
 
+def test_work_that_hangs_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("featurecache.extraction.ahead.PATIENCE", 0.05)
+    woken = threading.Event()
+
+    def hanging() -> Generator[int, None, None]:
+        yield 1
+        woken.wait()
+
+    items = ahead(hanging(), 1)
+    assert next(items) == 1
+    items.close()
+    assert threads() == 1
+    woken.set()
+    for thread in threading.enumerate():
+        if thread.name == "featurecache-ahead":
+            thread.join()
+
+
 def test_a_clock_adds_up_what_each_stage_took() -> None:
     clock = Clock()
     for stage in ("decode", "write", "decode"):

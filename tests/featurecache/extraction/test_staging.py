@@ -18,7 +18,7 @@ DEVICES = [
 def test_what_goes_up_is_what_was_sent(device: torch.device) -> None:
     images = torch.randn(2, 3, 4, 4)
     there, event = Upload(device, channels_last=True)({"x": images, "text": "a"})
-    arrived(there, event)
+    arrived(there, event, device)
     assert there["x"].device.type == device.type
     assert there["x"].is_contiguous(memory_format=torch.channels_last)
     assert torch.equal(there["x"].cpu(), images)

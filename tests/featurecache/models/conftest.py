@@ -14,7 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
-from featurecache.models.huggingface_library import import_transformers, quiet
+from featurecache.models.huggingface.library import import_transformers, quiet
 
 VIT = {
     "hidden_size": 16,

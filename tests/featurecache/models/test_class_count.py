@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from featurecache.models.class_count import number_in
-from featurecache.models.timm_library import import_timm
+from featurecache.models.timm.library import import_timm
 
 
 def network(classes: int, channels: int = 3) -> nn.Module:

@@ -11,7 +11,7 @@ from PIL import Image
 from torch import nn
 
 from featurecache.datasets.transforms import ImageTransform
-from featurecache.models.huggingface_transform import MissingTransform
+from featurecache.models.huggingface.transform import MissingTransform
 from featurecache.models.model import Model
 from featurecache.models.overriding import overridden, text_of
 

@@ -35,7 +35,7 @@ def lively(module: nn.Module) -> nn.Module:
 def models() -> Any:
     if importlib.util.find_spec("torchvision") is None:
         pytest.skip("torchvision is not installed")
-    from featurecache.models.torchvision_library import import_torchvision
+    from featurecache.models.torchvision.library import import_torchvision
 
     import_torchvision()
     from torchvision import models

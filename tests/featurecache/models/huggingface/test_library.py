@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from featurecache.models.huggingface_library import import_transformers, quiet
+from featurecache.models.huggingface.library import import_transformers, quiet
 
 
 def test_noise_is_off_inside_and_as_before_outside(transformers: ModuleType) -> None:

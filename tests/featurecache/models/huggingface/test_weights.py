@@ -10,9 +10,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from featurecache.models.huggingface_kind import kind_of
-from featurecache.models.huggingface_library import quiet
-from featurecache.models.huggingface_weights import in_todays_names
+from featurecache.models.huggingface.kind import kind_of
+from featurecache.models.huggingface.library import quiet
+from featurecache.models.huggingface.weights import in_todays_names
 from featurecache.models.naming import fitted
 
 

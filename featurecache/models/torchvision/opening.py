@@ -14,11 +14,9 @@ from featurecache.checkpoint import load_state
 from featurecache.layers import linear_layers, shape_of
 from featurecache.models.model import Model, load_weights
 from featurecache.models.naming import fitted
-from featurecache.models.presets import preset_of
-from featurecache.models.torchvision_library import import_torchvision
+from featurecache.models.torchvision.library import import_torchvision
+from featurecache.models.torchvision.presets import preset_of
 from featurecache.quoting import shown
-
-__all__ = ["import_torchvision", "new_torchvision", "open_torchvision"]
 
 # What torchvision's other models do, by the part of its package that they are in.
 OTHERS = {

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from featurecache.models.huggingface_kind import classifier_kind, kind_of
+from featurecache.models.huggingface.kind import classifier_kind, kind_of
 
 
 @pytest.mark.parametrize(

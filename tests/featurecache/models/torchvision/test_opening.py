@@ -17,15 +17,15 @@ from PIL import Image
 
 from featurecache.classifier import find_classifier
 from featurecache.models import open_model
-from featurecache.models.presets import preset_of
-from featurecache.models.torchvision import (
+from featurecache.models.torchvision.library import import_torchvision
+from featurecache.models.torchvision.opening import (
     _build,
     _classifier,
     _modern,
-    import_torchvision,
     new_torchvision,
     open_torchvision,
 )
+from featurecache.models.torchvision.presets import preset_of
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("torchvision") is None, reason="torchvision is not installed")
 

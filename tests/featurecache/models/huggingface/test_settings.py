@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from featurecache.models.huggingface_settings import cropped, normalised, resized
+from featurecache.models.huggingface.settings import cropped, normalised, resized
 
 
 def square(pixels: int) -> dict[str, int]:

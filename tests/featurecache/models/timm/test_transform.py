@@ -14,8 +14,8 @@ from PIL import Image
 
 from featurecache.datasets.augmenting import augmented
 from featurecache.datasets.transforms import ImageTransform
-from featurecache.models.timm_library import import_timm
-from featurecache.models.timm_transform import TimmTransform, data_config
+from featurecache.models.timm.library import import_timm
+from featurecache.models.timm.transform import TimmTransform, data_config
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("timm") is None, reason="timm is not installed")
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import ModuleType
 
-from featurecache.models.torchvision import import_torchvision
+from featurecache.models.torchvision.library import import_torchvision
 from featurecache.python_function import failure
 
 

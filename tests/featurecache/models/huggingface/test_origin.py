@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from featurecache.models.huggingface_origin import Origin, origin_of
+from featurecache.models.huggingface.origin import Origin, origin_of
 
 
 def test_a_folder_is_never_asked_of_the_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

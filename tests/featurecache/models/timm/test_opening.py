@@ -14,7 +14,8 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from featurecache.models.timm import import_timm, new_timm, open_timm
+from featurecache.models.timm.library import import_timm
+from featurecache.models.timm.opening import new_timm, open_timm
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("timm") is None, reason="timm is not installed")
 

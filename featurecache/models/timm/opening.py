@@ -14,12 +14,10 @@ from featurecache.checkpoint import load_state
 from featurecache.models.class_count import number_in
 from featurecache.models.model import Model, load_weights
 from featurecache.models.naming import fitted
-from featurecache.models.timm_library import check_name, import_timm, knows
-from featurecache.models.timm_transform import TimmTransform, data_config
+from featurecache.models.timm.library import check_name, import_timm
+from featurecache.models.timm.transform import TimmTransform, data_config
 from featurecache.python_function import failure
 from featurecache.quoting import shown
-
-__all__ = ["TimmTransform", "import_timm", "in_timms_names", "knows", "new_timm", "open_timm"]
 
 
 def open_timm(

@@ -11,14 +11,14 @@ from torch import nn
 
 from featurecache.checkpoint import load_state
 from featurecache.datasets.images import Transform
-from featurecache.models.huggingface_kind import Kind, kind_of
-from featurecache.models.huggingface_library import import_transformers, quiet
-from featurecache.models.huggingface_origin import Origin, origin_of
-from featurecache.models.huggingface_places import averaged_places, features_of
-from featurecache.models.huggingface_transform import WAY_OUT, MissingTransform, ProcessorTransform, processor_transform
-from featurecache.models.huggingface_weights import own_weights, with_weights
+from featurecache.models.huggingface.kind import Kind, kind_of
+from featurecache.models.huggingface.library import import_transformers, quiet
+from featurecache.models.huggingface.origin import Origin, origin_of
+from featurecache.models.huggingface.places import averaged_places, features_of
+from featurecache.models.huggingface.transform import WAY_OUT, MissingTransform, ProcessorTransform, processor_transform
+from featurecache.models.huggingface.weights import own_weights, with_weights
 from featurecache.models.model import Model
-from featurecache.models.timm_transform import TimmTransform, data_config
+from featurecache.models.timm.transform import TimmTransform, data_config
 from featurecache.models.trial import tried_model, tried_transform
 from featurecache.python_function import failure
 from featurecache.quoting import shown

@@ -17,8 +17,8 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from featurecache.classifier import find_classifier, logits_of
-from featurecache.models.huggingface import open_huggingface
-from featurecache.models.huggingface_library import quiet
+from featurecache.models.huggingface.library import quiet
+from featurecache.models.huggingface.opening import open_huggingface
 
 Folder = Callable[..., Path]
 

@@ -13,8 +13,8 @@ import torch
 from PIL import Image
 
 from featurecache.datasets.augmenting import augmented
-from featurecache.models.presets import TorchvisionTransform, preset_of
-from featurecache.models.torchvision_library import import_torchvision
+from featurecache.models.torchvision.library import import_torchvision
+from featurecache.models.torchvision.presets import TorchvisionTransform, preset_of
 from featurecache.unreadable import Unreadable
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("torchvision") is None, reason="torchvision is not installed")

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from featurecache.models.huggingface_places import averaged_places, features_of
+from featurecache.models.huggingface.places import averaged_places, features_of
 
 
 @dataclass

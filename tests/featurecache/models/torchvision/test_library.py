@@ -9,8 +9,8 @@ from types import ModuleType
 
 import pytest
 
-from featurecache.models import torchvision_library as source
-from featurecache.models.torchvision_library import import_torchvision
+from featurecache.models.torchvision import library as source
+from featurecache.models.torchvision.library import import_torchvision
 
 needs_torchvision = pytest.mark.skipif(importlib.util.find_spec("torchvision") is None, reason="no torchvision here")
 
@@ -18,7 +18,7 @@ needs_torchvision = pytest.mark.skipif(importlib.util.find_spec("torchvision") i
 @needs_torchvision
 def test_transforms_run_in_a_fresh_process() -> None:
     code = (
-        "from featurecache.models.torchvision_library import import_torchvision as load; first = load(); "
+        "from featurecache.models.torchvision.library import import_torchvision as load; first = load(); "
         "import torchvision.transforms as T, torch; from PIL import Image; "
         "assert load() is first; print(T.Compose([T.Resize(8), T.ToTensor()])(Image.new('RGB', (9, 9))).shape)"
     )

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from featurecache.datasets.decoding import MAX_PIXELS
 from featurecache.datasets.transforms import ImageTransform
-from featurecache.models.torchvision_library import import_torchvision
+from featurecache.models.torchvision.library import import_torchvision
 from featurecache.unreadable import Unreadable
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from types import ModuleType
 
-from featurecache.models.torchvision import import_torchvision
+from featurecache.models.torchvision.library import import_torchvision
 from featurecache.quoting import shown
 
 

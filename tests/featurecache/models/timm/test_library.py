@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from featurecache.models.timm_library import check_name, import_timm, knows
+from featurecache.models.timm.library import check_name, import_timm, knows
 
 installed = pytest.mark.skipif(importlib.util.find_spec("timm") is None, reason="timm is not installed")
 

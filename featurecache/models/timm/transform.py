@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from featurecache.datasets.transforms import MODES, ImageTransform
-from featurecache.models.timm_library import import_timm
+from featurecache.models.timm.library import import_timm
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from featurecache.datasets.images import Transform
 from featurecache.models.class_count import number_in
-from featurecache.models.huggingface_kind import Kind, classifier_kind
-from featurecache.models.huggingface_origin import Origin
+from featurecache.models.huggingface.kind import Kind, classifier_kind
+from featurecache.models.huggingface.origin import Origin
 from featurecache.models.model import Loaded, load_weights
 from featurecache.models.naming import fitted
 from featurecache.quoting import shown

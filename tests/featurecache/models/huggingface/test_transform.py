@@ -12,7 +12,7 @@ from PIL import Image
 
 from featurecache.datasets.augmenting import augmented
 from featurecache.datasets.transforms import ImageTransform
-from featurecache.models.huggingface_transform import MissingTransform, ProcessorTransform, processor_transform
+from featurecache.models.huggingface.transform import MissingTransform, ProcessorTransform, processor_transform
 
 SQUARE = {"height": 32, "width": 32}
 CLIP = {"size": {"shortest_edge": 40}, "crop_size": SQUARE}

@@ -11,8 +11,8 @@ from PIL import Image
 from torch import Tensor
 
 from featurecache.datasets.transforms import INTERPOLATIONS, MODES, ImageTransform
-from featurecache.models.huggingface_library import import_transformers, quiet
-from featurecache.models.huggingface_settings import cropped, normalised, resized
+from featurecache.models.huggingface.library import import_transformers, quiet
+from featurecache.models.huggingface.settings import cropped, normalised, resized
 
 CLASS, MODE = "image_processor", "mode"
 WAY_OUT = "pass --transform size=PIXELS, another with mean=… and one with std=…, or --transform file:path.py:function"

@@ -1,0 +1,1 @@
+"""Models of timm: `timm:NAME[.TAG]`; opened in opening.py."""
