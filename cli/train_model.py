@@ -74,7 +74,9 @@ def design(start: ModelOptions, source: DataOptions) -> Design:
                              "--image-size and --grey out")  # fmt: skip
     else:
         size = source.image_size or SIZES.get(arch.partition(":")[0], OTHER_SIZE)
-        plain = ImageTransform(size=size, channels=1 if source.grey else 3)
+        # Small images that are padded lie whole in their frame: nothing is cut off them when they are judged.
+        crop = 1.0 if source.augment == "pad" else ImageTransform.crop
+        plain = ImageTransform(size=size, channels=1 if source.grey else 3, crop=crop)
     return Design(arch, _changed(plain, source.transform), state, described)
 
 

@@ -242,3 +242,24 @@ def test_ldam_needs_a_classifier_that_the_file_can_describe(
 ) -> None:
     words = ("train", project.photos / "train", "--out", tmp_path / "x.pt", *QUICK, "--loss", "ldam")
     refused(*words, "--arch", f"file:{models}:tiles", holds=("--loss ldam changes the classifier", "file: model"))
+
+
+def test_small_images_that_are_padded_are_read_whole(tmp_path: Path, answer: Answer) -> None:
+    for augment, crop in (("pad", 1.0), ("crop", 0.875)):
+        out = tmp_path / f"{augment}.pt"
+        answer(
+            "train",
+            "digits:train",
+            "--val",
+            "digits:val",
+            "--out",
+            out,
+            "--image-size",
+            "8",
+            "--grey",
+            "--epochs",
+            "1",
+            "--augment",
+            augment,
+        )
+        assert read_run(out)["transform"]["crop"] == crop
