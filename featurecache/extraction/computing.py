@@ -45,7 +45,8 @@ class Computing:
     def last_bits(self) -> dict[str, Any]:
         """What decides the last bits beside device and threads, as ``made_with`` says it."""
         asked = {"channels_last": self.channels_last, "compile": self.compile}
-        return {name: value for name, value in asked.items() if value}
+        tf32 = {"tf32": self.tf32} if self.device.type == "cuda" else {}
+        return {name: value for name, value in asked.items() if value} | tf32
 
     @contextmanager
     def prepared(self, model: nn.Module) -> Iterator[None]:

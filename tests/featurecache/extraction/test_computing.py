@@ -35,6 +35,7 @@ def test_what_decides_the_numbers_is_told_from_what_decides_their_last_bits() ->
     assert Computing(CPU, tf32=True).precision is None  # there is none on a CPU
     assert Computing(torch.device("cuda"), tf32=True).precision == "tf32"
     assert Computing(torch.device("cuda"), amp="fp16", tf32=True).precision == "fp16+tf32"
+    assert Computing(torch.device("cuda")).last_bits == {"tf32": False}
     assert Computing(CPU, channels_last=True, compile=True).last_bits == {"channels_last": True, "compile": True}
 
 
