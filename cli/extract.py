@@ -66,7 +66,7 @@ def extract(
     rank, world_size = place(compute.rank, compute.world_size)
     check_free(cache, data.splits, rank, world_size)
     opened, splits = _open(model, data)
-    for line in opened.notes:
+    for line in [*opened.notes, *(line for split in splits.values() for line in split.notes)]:
         note(f"rebalance: {line}")
     with progress("extract") as update, _saying_how_to_go_on(cache):
         done = extract_features(

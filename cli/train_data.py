@@ -69,6 +69,9 @@ def open_parts(data: str, source: DataOptions, out: Path, seed: int, plain: Imag
             f"{data}: class {clean(images.class_names[lost[0]])!r} ({lost[0]}) has no image ({len(lost)} such "
             "classes); expected at least one image of every class: add some or leave the class out"
         )
+    if first:
+        for line in images.notes:
+            note(f"rebalance: {line}")
     augmented = _augmented(images, data, source, plain)
     if source.val is not None:
         names = images.class_names

@@ -92,9 +92,9 @@ def extract(
     a split that is complete is left alone, another model's cache is refused.
     layer: the classifier's name, where it cannot be proved which it is. head: False for a backbone without a
     classifier; then the output of `layer` is cached (None: the model's own output), without head and logits.
-    batch_size: rows a batch; float32 features and logits differ by some 1e-6 of the largest between batch sizes (and not
-    at all between numbers of workers and processes). What was begun may go on with a
-    smaller one, never a larger. "auto": what trial batches are fastest with, or what is recorded.
+    batch_size: rows a batch; float32 features and logits differ by some 1e-6 of the largest between batch sizes, and
+    not at all between numbers of workers and processes. What was begun may go on with a smaller one, never a larger.
+    "auto": what trial batches are fastest with, or what is recorded.
     dtype: of the stored features, float16 or float32. logits: False stores none (they follow from features and head).
     views: by split, how often every item is passed; its data set draws another augmentation each time. Row r is view
     r div N of item r mod N.

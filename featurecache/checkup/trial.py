@@ -30,7 +30,11 @@ def torchvision() -> str:
     read = transforms.Compose([transforms.Resize(SIDE), transforms.CenterCrop(SIDE), transforms.ToTensor()])
     _forward(models.squeezenet1_1(weights=None), read(_picture()))
     if "_declared_operators" in vars(package):
-        return "models and transforms run; nms and its other C++ operators are absent beside this PyTorch"
+        return (
+            "models and transforms run here, though not nms and other C++ operators: it was built for another PyTorch, so "
+            "a plain `import torchvision` (or timm) of your own code fails unless you import "
+            "featurecache.models.torchvision.library and call import_torchvision() first"
+        )
     return "models and transforms run"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -47,9 +48,10 @@ def open_folders(
         first = "train" if "train" in names else names[0]
         raise ValueError(f"folder {shown(top)} holds splits, not classes; pass {shown(top / first)} instead")
     sample_ids: list[str] = []
+    passed_over: list[str] = [entry.name for entry in os.scandir(top) if entry.is_file() and entry.name[0] != "."]
     labels: list[int] = []
     for name, label in zip(names, columns(names, class_names, source=f"folder {shown(top)}"), strict=True):
-        found = sorted(_images(top, name))
+        found = sorted(_images(top, name, passed_over))
         if not found:
             raise ValueError(f"class folder {shown(top / name)} has no images; add some or remove it")
         sample_ids += found
@@ -61,11 +63,22 @@ def open_folders(
         names if class_names is None else class_names,
         transform=transform,
         read=FilesUnder(top),
+        notes=_notes(top, passed_over),
     )
 
 
-def _images(top: Path, folder: str) -> Iterator[str]:
-    """Paths of the images below top / folder, relative to top."""
+def _notes(top: Path, passed_over: list[str]) -> list[str]:
+    """That some files are no images by their names, or lie in no class folder."""
+    if not passed_over:
+        return []
+    kinds = Counter(os.path.splitext(path)[1].lower() or "no suffix" for path in passed_over)
+    said = ", ".join(f"{count} {shown(kind)}" for kind, count in kinds.most_common(5))
+    which = f"{len(passed_over)} files passed over, no images by their names or in no class folder"
+    return [f"{shown(top)}: {which}: {said} (such as {shown(min(passed_over))})"]
+
+
+def _images(top: Path, folder: str, passed_over: list[str]) -> Iterator[str]:
+    """Paths of the images below top / folder, relative to top; what is no image by its suffix is passed over."""
     with os.scandir(top / folder) as entries:
         for entry in entries:
             path = f"{folder}/{entry.name}"
@@ -75,9 +88,11 @@ def _images(top: Path, folder: str) -> Iterator[str]:
                 if entry.is_symlink():
                     # Following it could walk in circles; passing it over would lose images without a word.
                     raise ValueError(f"{shown(top / path)} is a link to a folder; only class folders may be links")
-                yield from _images(top, path)
+                yield from _images(top, path, passed_over)
             elif os.path.splitext(entry.name)[1].lower() in SUFFIXES:
                 yield _utf8(path)
+            else:
+                passed_over.append(path)
 
 
 def _utf8(path: str) -> str:

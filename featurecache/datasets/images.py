@@ -42,6 +42,7 @@ class ImageFiles(Dataset[tuple[Tensor, int]]):
     class_names: K names; a class without images keeps its column.
     transform: PIL image -> float32 (C, H, W); None where only names and labels are wanted.
     read: sample id -> PIL image.
+    notes: what a person should know of them, one line each.
     """
 
     def __init__(
@@ -53,8 +54,10 @@ class ImageFiles(Dataset[tuple[Tensor, int]]):
         *,
         transform: Transform | None,
         read: Callable[[str], Image.Image],
+        notes: Sequence[str] = (),
     ) -> None:
         self.name = name
+        self.notes = tuple(notes)
         self.sample_ids = list(sample_ids)
         self.labels = np.asarray(labels, dtype=np.int64)
         self.class_names = tuple(class_names)

@@ -45,7 +45,11 @@ def only(images: T, path: Path, source: str) -> T:
     ids = images.sample_ids
     place = {name: row for row, name in enumerate(map(str, range(len(images))) if ids is None else ids)}
     rows: dict[int, None] = {}
-    for name in listed_ids(path):
+    try:
+        names = listed_ids(path)
+    except FileNotFoundError:
+        raise ValueError(f"data {shown(source)}: {shown(path)} does not exist; expected a list of its rows") from None
+    for name in names:
         row = place.get(name)
         if row is None or row in rows:
             problem = "is not in these data" if row is None else "is named twice"

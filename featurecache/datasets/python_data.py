@@ -33,6 +33,7 @@ class OwnData(Dataset[tuple[Any, int]]):
     Raises ValueError when what it has is not as OwnData has it.
     """
 
+    notes: tuple[str, ...] = ()
     sample_ids: list[str] | None  # N different texts
     labels: npt.NDArray[np.int64] | None  # (N,) columns of class_names, or -1
     class_names: tuple[str, ...] | None

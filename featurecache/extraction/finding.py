@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +13,7 @@ from featurecache.classifier import Classifier, find_classifier
 from featurecache.extraction.computing import Computing
 from featurecache.extraction.forward import Forward
 from featurecache.extraction.rows import Batch, Rows, own_randomness
-from featurecache.inputs import call, taken, to_device
+from featurecache.inputs import call, each, taken, to_device
 from featurecache.proof import logits_of
 
 PROOF_ROWS = 8  # enough to tell one layer from another, few enough that a proof costs less than a batch
@@ -55,7 +56,7 @@ def find(
     classifier = None
     if head:
         with computing.inference():
-            _check_finite(logits_of(call(model, inputs)), split, at)
+            _check_finite(logits_of(_first_call(model, inputs, split)), split, at)
         with computing.autocast():
             classifier = find_classifier(model, inputs, layer=layer)
     forward = Forward(model, layer if classifier is None else classifier, computing)
@@ -64,6 +65,29 @@ def find(
     if classifier is None:
         _check_finite(features, split, at)
     return Found(classifier, layer if classifier is None else classifier.name, features.shape[1], batch, split.name, at)
+
+
+def _first_call(model: nn.Module, inputs: Any, split: Rows) -> Any:
+    """What the model returns; ValueError, in one line, where it does not take what the data set gives."""
+    try:
+        return call(model, inputs)
+    except (ValueError, OSError, MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:  # whatever a model makes of inputs that it was not made for
+        given = ", ".join(str(tuple(shape)) for shape in _shapes(inputs)) or type(inputs).__name__
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        raise ValueError(f"the model fails on the first rows of {split.name}, inputs {given}: {reason}") from error
+
+
+def _shapes(inputs: Any) -> list[torch.Size]:
+    shapes: list[torch.Size] = []
+
+    def look(value: Tensor) -> Tensor:
+        shapes.append(value.shape)
+        return value
+
+    each(inputs, look)
+    return shapes
 
 
 def first_batch(rows: Mapping[str, Rows], batch_size: int) -> tuple[Rows, int, Batch]:

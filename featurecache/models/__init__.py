@@ -42,7 +42,7 @@ FILES = {"run", "reference"}  # the name is itself a file of weights
 def open_model(
     source: str,
     *,
-    checkpoint: Path | None = None,
+    checkpoint: str | Path | None = None,
     num_classes: int | None = None,
     image_size: int | None = None,
     ema: bool = False,
@@ -57,9 +57,12 @@ def open_model(
     Raises ValueError, in one line, when there is no such model or the weights do not fit; OSError when a file cannot be
     read.
     """
+    checkpoint = None if checkpoint is None else Path(checkpoint)
     kind, colon, name = source.partition(":")
     if not colon or not name or kind not in SOURCES:
-        hint = f"; for a file of `rebalance train` write run:{source}" if Path(source).is_file() else ""
+        hint = ""
+        if Path(source).is_file():
+            hint = f"; for weights write timm:NAME --checkpoint {source}, for a file of `rebalance train` run:{source}"
         raise ValueError(f"model {shown(source)} is no source; expected {EXPECTED}{hint}")
     if ema and checkpoint is None and kind not in FILES:
         raise ValueError(f"model {shown(source)}: --ema chooses among the weights in a file; give it as --checkpoint")

@@ -104,7 +104,10 @@ def _from_file(name: str, own: Transform) -> tuple[Transform, str]:
         needed = [p for p in inspect.signature(make).parameters.values() if p.default is p.empty]
         transform = make(own) if needed else make()
     except Exception as error:  # the user's own code
-        raise ValueError(f"transform file:{name} failed: {failure(error)}") from error
+        raise ValueError(
+            f"transform file:{name} failed: {failure(error)}; expected a function that returns the transform (image -> "
+            "tensor), given the model's own where it takes an argument"
+        ) from error
     if not callable(transform):
         raise ValueError(f"transform file:{name} returned {type(transform).__name__}, expected a function of an image")
     return transform, text_of(transform, path.name, path.read_bytes())

@@ -99,3 +99,16 @@ def test_a_name_that_is_not_utf8_is_refused(pets: Path, refused: Any) -> None:
     put(Path(os.fsdecode(os.fsencode(pets) + b"/dog/\xff.png")))
     with refused("not UTF-8; rename it"):
         opened(pets)
+
+
+def test_files_that_are_passed_over_are_told(tmp_path: Path) -> None:
+    for name in ("a/1.png", "b/2.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.new("L", (2, 2)).save(tmp_path / name)
+    assert open_folders(str(tmp_path), transform=None).notes == ()
+    for name in ("a/3.heic", "a/4", "b/5.HEIC", "loose.jpg", ".hidden"):
+        (tmp_path / name).write_bytes(b"")
+    (note,) = open_folders(str(tmp_path), transform=None).notes
+    assert "4 files passed over" in note
+    assert "2 '.heic', 1 '.jpg', 1 'no suffix'" in note
+    assert "'a/3.heic'" in note

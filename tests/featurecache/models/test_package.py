@@ -55,5 +55,5 @@ def test_an_unknown_source_is_refused_with_those_that_are(source: str, refused: 
 
 
 def test_a_bare_file_is_told_how_to_be_written(run: Path, refused: Any) -> None:
-    with refused(f"write run:{run}"):
+    with refused(f"run:{run}"):
         open_model(str(run))
