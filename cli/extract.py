@@ -86,9 +86,9 @@ def extract(
             compile=compute.compile,
             device=own_device(common.device),
             workers=compute.workers,
-            class_names=_names(opened, splits),
+            class_names=_names(opened, splits, head=not model.no_head),
             model_name=_without_folders(opened.source),
-            transform=opened.transform_text,
+            transform=opened.transform_text if any(_reads(split) for split in splits.values()) else None,
             seen=_seen(data.seen, opened, splits),
             seed=common.seed,
             rank=rank,
@@ -150,6 +150,7 @@ def _open(model: ModelOptions, data: DataOptions) -> tuple[Model, dict[str, Any]
     from featurecache.datasets import ImageFiles, open_images
     from featurecache.datasets.augmenting import augmented
     from featurecache.models import open_model
+    from featurecache.models.headless import without_classifier
     from featurecache.models.overriding import overridden
 
     if data.views > 1 and "train" not in data.splits:
@@ -162,7 +163,9 @@ def _open(model: ModelOptions, data: DataOptions) -> tuple[Model, dict[str, Any]
         model.source, checkpoint=model.checkpoint, num_classes=classes, image_size=model.image_size, ema=model.ema
     )
     opened = overridden(opened, model.transform)
-    names = opened.class_names or first.class_names
+    if model.no_head and model.layer is None and opened.has_head and not model.source.startswith("file:"):
+        opened = without_classifier(opened)
+    names = (None if model.no_head else opened.class_names) or first.class_names
     transforms = dict.fromkeys(order, opened.transform)
     if data.views > 1:
         transforms["train"] = augmented(opened.transform, flip=data.flip)
@@ -176,9 +179,17 @@ def _open(model: ModelOptions, data: DataOptions) -> tuple[Model, dict[str, Any]
     return opened, splits
 
 
-def _names(model: Model, splits: dict[str, Any]) -> tuple[str, ...] | None:
-    """The names of the model's columns; None where a list just numbers them, for it may not reach the last one."""
-    names = model.class_names or next(iter(splits.values())).class_names
+def _reads(split: Any) -> bool:
+    """Whether a split reads its items as the model's transform says; a data set of the user's own may not."""
+    return bool(getattr(split, "uses_transform", True))
+
+
+def _names(model: Model, splits: dict[str, Any], *, head: bool) -> tuple[str, ...] | None:
+    """The names of the model's columns; None where a list just numbers them, for it may not reach the last one.
+
+    head: False where the features alone are cached: then the classes are those of the data.
+    """
+    names = (model.class_names if head else None) or next(iter(splits.values())).class_names
     if names is None:
         return None
     numbered = tuple(names) == tuple(str(k) for k in range(len(names)))

@@ -87,7 +87,8 @@ def show(payload: Mapping[str, Any], cache: FeatureCache, bounds: tuple[int, int
         click.echo(f"{took} ({speed}), {what}, batches of {payload['batch_size']}")
     if rows:
         _show_stages(payload["stages"])
-        click.echo(f"inputs read as: {clean(str(cache.plan.specification['transform']), 300)}")
+        if cache.plan.specification["transform"] is not None:
+            click.echo(f"inputs read as: {clean(str(cache.plan.specification['transform']), 1000)}")
     _show_bad(payload["bad_images"])
     figures = ("top1", "balanced", "many", "medium", "few")
     lines = [

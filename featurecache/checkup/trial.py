@@ -31,9 +31,9 @@ def torchvision() -> str:
     _forward(models.squeezenet1_1(weights=None), read(_picture()))
     if "_declared_operators" in vars(package):
         return (
-            "models and transforms run here, though not nms and other C++ operators: it was built for another PyTorch, so "
-            "a plain `import torchvision` (or timm) of your own code fails unless you import "
-            "featurecache.models.torchvision.library and call import_torchvision() first"
+            "models and transforms run here, without nms and other C++ operators: it was built for another PyTorch. "
+            "Your own `import torchvision` (or timm) fails beside it; featurecache.models.torchvision.library has "
+            "import_torchvision() to call before"
         )
     return "models and transforms run"
 

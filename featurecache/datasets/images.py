@@ -70,7 +70,15 @@ class ImageFiles(Dataset[tuple[Tensor, int]]):
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
         if self.transform is None:
             raise ValueError(f"data {shown(self.name)} was opened without a transform; set one with with_transform()")
-        return self.transform(self.read(self.sample_ids[index])), int(self.labels[index])
+        image, label = self.read(self.sample_ids[index]), int(self.labels[index])
+        try:
+            return self.transform(image), label
+        except ValueError:
+            raise
+        except Exception as error:  # a transform of the user's own
+            reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+            name = shown(self.sample_ids[index])
+            raise ValueError(f"image {name} ({image.mode} {image.size}): the transform fails: {reason}") from error
 
     def with_transform(self, transform: Transform) -> ImageFiles:
         """The same images through another transform."""

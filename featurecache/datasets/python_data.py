@@ -34,6 +34,7 @@ class OwnData(Dataset[tuple[Any, int]]):
     """
 
     notes: tuple[str, ...] = ()
+    uses_transform = False  # whether its function was given the model's
     sample_ids: list[str] | None  # N different texts
     labels: npt.NDArray[np.int64] | None  # (N,) columns of class_names, or -1
     class_names: tuple[str, ...] | None
@@ -135,7 +136,9 @@ def open_file(
             f"data {shown(source)} returned {type(made).__name__}, expected a data set with a length, whose items are "
             "asked for by number: rows are resumed and shared by their place"
         )
-    return OwnData(source, made, class_names)
+    data = OwnData(source, made, class_names)
+    data.uses_transform = given
+    return data
 
 
 def _mapped(images: ImageFiles, class_names: Sequence[str] | None) -> ImageFiles:

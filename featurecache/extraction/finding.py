@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from featurecache.classifier import Classifier, find_classifier
 from featurecache.extraction.computing import Computing
-from featurecache.extraction.forward import Forward
+from featurecache.extraction.forward import Forward, is_of_memory, memory_told
 from featurecache.extraction.rows import Batch, Rows, own_randomness
 from featurecache.inputs import call, each, taken, to_device
 from featurecache.proof import logits_of
@@ -53,12 +53,8 @@ def find(
     split, at, batch = first_batch(rows, batch_size)
     some = torch.arange(min(PROOF_ROWS, len(batch)))
     inputs = to_device(taken(batch.inputs, len(batch), some), computing.device, channels_last=computing.channels_last)
-    classifier = None
-    if head:
-        with computing.inference():
-            _check_finite(logits_of(_first_call(model, inputs, split)), split, at)
-        with computing.autocast():
-            classifier = find_classifier(model, inputs, layer=layer)
+    with memory_told(len(some), computing.device):
+        classifier = _classifier(model, inputs, split, at, computing, layer) if head else None
     forward = Forward(model, layer if classifier is None else classifier, computing)
     with forward.ready():
         features = forward(inputs, len(some), len(some)).features
@@ -67,13 +63,24 @@ def find(
     return Found(classifier, layer if classifier is None else classifier.name, features.shape[1], batch, split.name, at)
 
 
+def _classifier(
+    model: nn.Module, inputs: Any, split: Rows, at: int, computing: Computing, layer: str | None
+) -> Classifier:
+    with computing.inference():
+        _check_finite(logits_of(_first_call(model, inputs, split)), split, at)
+    with computing.autocast():
+        return find_classifier(model, inputs, layer=layer)
+
+
 def _first_call(model: nn.Module, inputs: Any, split: Rows) -> Any:
     """What the model returns; ValueError, in one line, where it does not take what the data set gives."""
     try:
         return call(model, inputs)
-    except (ValueError, OSError, MemoryError, torch.OutOfMemoryError):
+    except (ValueError, OSError, MemoryError):
         raise
     except Exception as error:  # whatever a model makes of inputs that it was not made for
+        if is_of_memory(error):
+            raise
         given = ", ".join(str(tuple(shape)) for shape in _shapes(inputs)) or type(inputs).__name__
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
         raise ValueError(f"the model fails on the first rows of {split.name}, inputs {given}: {reason}") from error

@@ -33,6 +33,17 @@ class OutOfMemory(ValueError):
         )
 
 
+@contextmanager
+def memory_told(rows: int, device: torch.device) -> Iterator[None]:
+    """OutOfMemory in the place of what PyTorch and its libraries raise. rows: of the forward in the block."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not is_of_memory(error):
+            raise
+        raise OutOfMemory(rows, device) from error
+
+
 class Forward:
     """Runs a model.
 
@@ -67,13 +78,8 @@ class Forward:
         OutOfMemory when the device has too little.
         """
         parts = torch.split(torch.arange(rows), at_most)
-        try:
-            with self.computing.inference():
-                done = [self._one(inputs if len(parts) == 1 else taken(inputs, rows, some)) for some in parts]
-        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-            if isinstance(error, RuntimeError) and not _of_memory(error):
-                raise
-            raise OutOfMemory(min(rows, at_most), self.computing.device) from error
+        with memory_told(min(rows, at_most), self.computing.device), self.computing.inference():
+            done = [self._one(inputs if len(parts) == 1 else taken(inputs, rows, some)) for some in parts]
         if len(done) == 1:
             return done[0]
         logits = [output.logits for output in done if output.logits is not None]
@@ -84,5 +90,8 @@ class Forward:
         return Output(self._captured.features, logits_of(output) if self.has_logits else None)
 
 
-def _of_memory(error: RuntimeError) -> bool:
-    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
+def is_of_memory(error: BaseException) -> bool:
+    """Whether an exception of PyTorch or one of its libraries is about memory."""
+    # oneDNN tells no reason: a primitive that it could make for smaller batches had no room.
+    told = any(words in str(error) for words in ("DefaultCPUAllocator", "could not create a primitive"))
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or told

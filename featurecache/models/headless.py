@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -11,6 +13,10 @@ from torch import Tensor, nn
 
 from featurecache.classifier import find_classifier
 from featurecache.datasets.images import Transform
+from featurecache.quoting import shown
+
+if TYPE_CHECKING:
+    from featurecache.models.model import Model
 
 PICTURE = (240, 320, 3)  # of noise: on a plain one, the rows of a layer's input could all be equal
 
@@ -39,6 +45,23 @@ def take_out(module: nn.Module, layers: Sequence[str]) -> None:
     """Puts an nn.Identity in the place of each layer. layers: as in module.named_modules()."""
     for layer in layers:
         module.set_submodule(layer, nn.Identity())
+
+
+def without_classifier(model: Model) -> Model:
+    """The model with an nn.Identity in its classifier's place, so that its output is what the classifier was given.
+
+    model: with a transform for its images. One without a provable classifier comes back as it is.
+    Raises ValueError where the classifier is several layers, whose inputs are no single row of features.
+    """
+    try:
+        found = find_classifier(model.module, _example(model.transform))
+    except ValueError:
+        return model
+    if len(found.layers) > 1 or not found.name:
+        raise ValueError(f"the classifier is {shown(found.name)}: name the layer whose output is wanted with --layer")
+    take_out(model.module, [found.name])
+    note = f"features are what the classifier {shown(found.name)} is given, {found.weight.shape[1]} numbers a row"
+    return replace(model, has_head=False, notes=(*model.notes, note))
 
 
 def placeless_classifier(

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import inspect
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from torch import nn
+from PIL import Image
+from torch import Tensor, nn
 
 from featurecache.checkpoint import load_state
 from featurecache.datasets.images import Transform
@@ -47,12 +48,27 @@ def open_file(
     else:
         path, _ = file_of(name, "model")
         text = text_of(transform, path.name, path.read_bytes())
+        transform = transform if hasattr(transform, "image_transform") else InColour(transform)
     model = Model(module.eval(), transform, text, None, f"file:{name}")
     if checkpoint is None:
         return model
     state = load_state(checkpoint, ema=ema)
     loaded = load_weights(module, state, source=f"file:{name}", checkpoint=shown(checkpoint), transform=transform)
     return replace(model, has_head=loaded.has_head, notes=loaded.notes)
+
+
+@dataclass(frozen=True)
+class InColour:
+    """Called with a PIL image of any mode: what the user's transform makes of it in RGB, as image folders give it.
+
+    transform: PIL image -> float32 (C, H, W); what is no image it gets as it is.
+    """
+
+    transform: Transform
+
+    def __call__(self, image: Image.Image) -> Tensor:
+        grey = isinstance(image, Image.Image) and image.mode != "RGB"
+        return self.transform(image.convert("RGB") if grey else image)
 
 
 def new_from_file(name: str, *, num_classes: int, channels: int, image_size: int) -> nn.Module:

@@ -164,7 +164,7 @@ class TestRefused:
 
     def test_a_run_file_without_its_prefix(self, project: Any, tmp_path: Path, refused: Refused) -> None:
         words = ("--model", project.model, *splits(project, "train"))
-        refused("extract", tmp_path / "x.cache", *words, holds=(f"write run:{project.model}",))
+        refused("extract", tmp_path / "x.cache", *words, holds=(f"run:{project.model}",))
 
     @pytest.mark.parametrize("other", ["image size", "channels", "random", "no checkpoint"])
     def test_a_checkpoint_of_another_architecture(

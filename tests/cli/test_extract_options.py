@@ -103,6 +103,18 @@ def test_a_backbone_is_cached_without_a_head(code: Path, project: Any, tmp_path:
     assert FeatureCache(tmp_path / "d")["train"].features.shape == (53, 5)
 
 
+def test_without_its_head_a_model_gives_what_the_head_is_given(project: Any, tmp_path: Path, run: Run) -> None:
+    said = run(*words(project, tmp_path / "c", "--no-head"))
+    assert said.exit_code == 0, said.output
+    assert "what the classifier 'classifier' is given" in said.stderr
+    bare, whole = FeatureCache(tmp_path / "c"), FeatureCache(project.cache)
+    assert not bare.has_head
+    assert bare["train"].features.shape[1] == whole["train"].features.shape[1]
+    place = {name: row for row, name in enumerate(bare["train"].sample_id.tolist())}
+    row = whole["train"].sample_id.tolist()[0]
+    np.testing.assert_allclose(bare["train"].features[place[row]], whole["train"].features[0], rtol=2e-3)
+
+
 def test_a_backbone_without_saying_so_is_refused_with_the_way_out(
     code: Path, project: Any, tmp_path: Path, refused: Refused
 ) -> None:
@@ -119,6 +131,7 @@ def test_data_from_a_users_function(code: Path, tmp_path: Path, done: Run) -> No
     assert cache["train"].labels.tolist() == [i % 4 for i in range(9)]
     assert cache.class_names is None
     assert cache.num_classes == 4
+    assert cache.plan.specification["transform"] is None  # the function was not given the model's
 
 
 def test_how_images_are_read_may_be_said(code: Path, project: Any, tmp_path: Path, done: Run, refused: Refused) -> None:

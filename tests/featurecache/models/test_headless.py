@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,7 +11,8 @@ from PIL import Image
 from torch import Tensor, nn
 
 from featurecache.datasets.transforms import ImageTransform
-from featurecache.models.headless import absent_classifier, placeless_classifier, take_out
+from featurecache.models.headless import absent_classifier, placeless_classifier, take_out, without_classifier
+from featurecache.models.model import Model
 
 TRANSFORM = ImageTransform(4, crop=1.0)
 HEAD = {"head.weight": torch.ones(9, 6), "head.bias": torch.ones(9)}
@@ -114,3 +116,16 @@ class TestPlaceless:
         module = nn.Sequential(nn.Conv2d(3, 6, 1)).eval()
         assert self.found(module, HEAD) == ()
         assert self.found(nn.Sequential(nn.Linear(7, 6)).eval(), HEAD) == ()
+
+
+def test_a_models_classifier_is_taken_out() -> None:
+    body = nn.Sequential(nn.AdaptiveAvgPool2d(2), nn.Flatten())
+    plain = ImageTransform(size=8)
+    model = Model(nn.Sequential(body, nn.Linear(12, 5)).eval(), plain, plain.describe(), None, "x")
+    images = torch.randn(2, 3, 8, 8)
+    expected = body(images)
+    bare = without_classifier(model)
+    assert not bare.has_head
+    assert "12 numbers a row" in bare.notes[-1]
+    assert torch.equal(bare.module(images), expected)
+    assert without_classifier(replace(bare, has_head=True)).has_head  # there is none any more: as it is

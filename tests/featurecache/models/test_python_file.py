@@ -159,3 +159,17 @@ def test_averaged_weights_are_taken_when_asked_for(code: Path, tmp_path: Path) -
     for ema, expected in ((False, plain), (True, averaged)):
         state = open_file(f"{code}:plain", checkpoint=tmp_path / "w.pth", ema=ema).module.state_dict()
         assert all(torch.equal(state[name], value) for name, value in expected.items())
+
+
+def test_a_transform_of_the_users_own_gets_colours(tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text(
+        "import torch\nfrom torch import nn\n"
+        "def load():\n"
+        "    return nn.Flatten(), lambda image: torch.tensor([float(len(image.getbands()))])\n"
+        "def words():\n"
+        "    return nn.Flatten(), lambda text: torch.tensor([float(len(text))])\n"
+    )
+    transform: Any = open_file(f"{tmp_path / 'own.py'}:load").transform
+    assert [transform(Image.new(mode, (2, 2))).item() for mode in ("L", "RGB")] == [3, 3]
+    reads: Any = open_file(f"{tmp_path / 'own.py'}:words").transform
+    assert reads("four").item() == 4
