@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import os
 import signal
+import sys
 import traceback
 from types import FrameType
 from typing import Any
@@ -86,4 +88,12 @@ for command in (demo, train, extract, info, verify, convert, fit, tune, evaluate
 
 def main() -> None:
     """Run as ``python -m rebalance``."""
-    cli(prog_name="rebalance")
+    try:
+        cli(prog_name="rebalance")
+    except SystemExit as end:
+        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+            # Gloo's threads outlive their group where gradients were averaged, and abort a Python that tidies up.
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(end.code if isinstance(end.code, int) else int(end.code is not None))
+        raise

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import shlex
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +11,7 @@ import click
 from .launch import first, own_device
 from .options import Common, common, example
 from .output import emit, note, percent, progress
+from .train_kept import alone, kept_beside, saying_how_to_go_on
 from .train_options import (
     ComputeOptions,
     DataOptions,
@@ -65,7 +63,7 @@ def train(
     The epoch with the best balanced accuracy on held-out rows is kept. Without --val a tenth of every class is held out
     and both parts are written as lists beside the model, for `rebalance extract`: rows the model was trained on cannot
     tune anything. A log of every epoch is beside the model, too. A command that was stopped goes on with the epoch that
-    it was in. Under torchrun several processes share every batch.
+    it was in. Under torchrun several processes share every batch; batch normalisation stays each one's own.
     """
     from featurecache.training.sharing import together
 
@@ -76,7 +74,7 @@ def train(
         raise ValueError(f"--out {out}: expected a name that ends in {', '.join(SUFFIXES)}, in a folder that is there")
     if recipe.label_smoothing and recipe.loss != "ce":
         raise ValueError(f"--label-smoothing goes with --loss ce, not with {recipe.loss}")
-    with together() as ranks:
+    with together() as ranks, alone(out):
         made = design(start, source)
         parts = open_parts(data, source, out, common.seed, made.plain, first())
         begun, run, kept = _trained(parts, made, out, source, start, recipe, compute, common, ranks)
@@ -128,7 +126,7 @@ def _trained(
     batch = _example(parts)
     torch.manual_seed(common.seed)
     begun = build(made, start, parts.class_names, batch, getattr(loss, "scale", None))
-    kept = out.with_name(out.name + ".training")
+    kept = kept_beside(out)
     decides = {
         **parts.identity(),
         "arch": made.arch,
@@ -146,8 +144,10 @@ def _trained(
                 note(f"rebalance: {line}")
             if kept.exists():
                 note(f"rebalance: going on from {kept}")
+            elif out.exists():
+                note(f"rebalance: {out} is there already; it is replaced when this training is done")
             update = around.enter_context(progress("train"))
-            around.enter_context(_saying_how_to_go_on(kept))
+            around.enter_context(saying_how_to_go_on(kept))
         run = train_model(
             begun.module,
             parts.fitting,
@@ -193,27 +193,6 @@ def _example(parts: Parts) -> Any:
 
 def _log(out: Path) -> Path:
     return out.with_suffix(".log")
-
-
-@contextmanager
-def _saying_how_to_go_on(kept: Path) -> Iterator[None]:
-    """An interruption says how much is safe, and which command goes on."""
-    from featurecache.training.state import read_state
-
-    try:
-        yield
-    except KeyboardInterrupt as stop:
-        words = click.get_current_context().find_root().meta.get("rebalance.words")
-        how = "run the same command again" if words is None else shlex.join(["rebalance", *words])
-        if "TORCHELASTIC_RUN_ID" in os.environ:
-            how = "start the same job again"
-        try:
-            epochs = len(read_state(kept)["history"]) if kept.exists() else 0
-        except (OSError, ValueError, KeyError, TypeError):
-            epochs = 0
-        where = f" in {kept}" if epochs else ""
-        stop.add_note(f"{epochs} whole epoch{'' if epochs == 1 else 's'} safe{where}; to go on: {how}")
-        raise
 
 
 def _balanced(logits: Any, labels: Any) -> float:

@@ -189,8 +189,9 @@ def _extract(
 
 
 def _names(rows: Mapping[str, Rows]) -> tuple[str, ...] | None:
-    """The class names of the first data set that has some."""
-    return next((split.class_names for split in rows.values() if split.class_names is not None), None)
+    """The class names of the first data set that has some; numbers say nothing, and may not reach the last class."""
+    names = next((split.class_names for split in rows.values() if split.class_names is not None), None)
+    return None if names == tuple(map(str, range(len(names or ())))) else names
 
 
 def _recheck(cache: Path, wanted: CachePlan, forward: Forward, found: Found) -> None:

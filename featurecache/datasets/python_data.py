@@ -17,6 +17,7 @@ from featurecache.datasets.classes import columns
 from featurecache.datasets.images import ImageFiles, Transform
 from featurecache.python_function import failure, function_of
 from featurecache.quoting import shown
+from featurecache.unreadable import Unreadable
 
 
 def is_file(source: str) -> bool:
@@ -67,7 +68,14 @@ class OwnData(Dataset[tuple[Any, int]]):
 
     def __getitem__(self, index: int) -> tuple[Any, int]:
         row = int(self._rows[index])
-        item = self.data[row]
+        try:
+            item = self.data[row]
+        except (Unreadable, MemoryError):
+            raise
+        except OSError as error:  # of a file, as PIL's for what is no image
+            raise Unreadable(f"data {shown(self.name)}: row {row} cannot be read: {failure(error)}") from error
+        except Exception as error:  # the user's own code
+            raise ValueError(f"data {shown(self.name)}: row {row} fails: {failure(error)}") from error
         if not isinstance(item, tuple | list) or len(item) != 2:
             raise ValueError(
                 f"data {shown(self.name)}: item {row} is {type(item).__name__}, expected (input, label), "

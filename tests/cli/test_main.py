@@ -81,7 +81,7 @@ def test_every_command_has_the_common_options(words: list[str], done: Run) -> No
 def test_the_demo_ends_with_commands_that_parse() -> None:
     lines = demo.YOUR_OWN.replace("\\\n", " ").split("\n")
     commands = [line.strip() for line in lines if line.startswith("  ")]
-    assert [line.split()[1] for line in commands] == ["train", "extract", "tune", "evaluate", "export", "doctor"]
+    assert [line.split()[1] for line in commands] == ["train", "extract", "tune", "evaluate", "export"]
     for line in commands:
         parse(line)
 

@@ -290,3 +290,10 @@ def test_a_training_that_fails_leaves_the_lists_of_the_model_that_is_there(
     assert result.exit_code in (1, 130)
     # Other lists beside the old model would pass rows off as held out that it was trained on.
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_a_model_that_is_there_is_not_replaced_without_a_word(project: Any, tmp_path: Path, run: Run) -> None:
+    words = ("train", project.photos / "val", "--out", tmp_path / "x.pt", "--holdout", "0", *QUICK)
+    assert "replaced" not in run(*words).stderr
+    assert "x.pt is there already; it is replaced when this training is done" in run(*words).stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["x.log.csv", "x.log.jsonl", "x.pt"]
