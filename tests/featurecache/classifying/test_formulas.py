@@ -102,7 +102,9 @@ def test_a_linear_layer_made_a_cosine_is_told_from_a_plain_one(dtype: torch.dtyp
     found = find_classifier(model, x)
     assert found.terms[0].normalised
     assert not found.bias.any()
-    torch.testing.assert_close(found.weight, 16 * normalize(model[1].weight.detach().float()))
+    # In half precision the scale is measured to some units in the last place, and not always told to be 16 exactly.
+    close = 1.3e-6 if dtype == torch.float32 else 2 * torch.finfo(dtype).eps
+    torch.testing.assert_close(found.weight, 16 * normalize(model[1].weight.detach().float()), rtol=close, atol=1e-5)
 
 
 @pytest.mark.parametrize(
