@@ -46,16 +46,10 @@ def one(name: str, batches: int, device: torch.device, work: Path, pairs: int) -
 
         return seconds(loop)
 
-    whole: list[float] = []
-
     def ours() -> float:
         cache = work / "c"
         shutil.rmtree(cache, ignore_errors=True)
-        done = []
-        whole.append(
-            seconds(lambda: done.append(extract(model, {"train": data}, cache, batch_size=BATCH, device=device)))
-        )
-        return done[0].seconds
+        return extract(model, {"train": data}, cache, batch_size=BATCH, device=device).seconds
 
     ratio = interleaved(bare, ours, pairs)
     state(
@@ -63,4 +57,3 @@ def one(name: str, batches: int, device: torch.device, work: Path, pairs: int) -
         f"bare forward loop {ratio}; target {TARGET[device.type]:g}",
         ratio.median >= TARGET[device.type],
     )
-    print(f"  seconds once a command, for the proof and the weights' digest: {min(whole) - bare():.2f} or so")
