@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,7 +18,7 @@ from .extract_options import (
     data_options,
     model_options,
 )
-from .launch import own_device, place
+from .launch import how_to_go_on, own_device, place
 from .options import Common, common, example, shots_option
 from .output import emit, note, progress
 
@@ -111,27 +109,15 @@ def _saying_how_to_go_on(cache: Path) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt as stop:
-        how = "start the same job again" if "TORCHELASTIC_RUN_ID" in os.environ else _command()
-        stop.add_note(f"{_safe(cache)} rows are safe in {cache}; to go on: {how}")
+        stop.add_note(f"{_safe(cache)} rows are safe in {cache}; to go on: {how_to_go_on()}")
         raise
     except OutOfMemory as error:
         if not error.smaller:
             raise
-        how = _command("--batch-size", str(error.smaller))
+        how = how_to_go_on("--batch-size", str(error.smaller))
         raise ValueError(f"{error}; {_safe(cache)} rows are safe in {cache}; to go on: {how}") from error
     except Unreadable as error:
         raise ValueError(f"{error}; or pass over such images with --on-bad-image skip") from error
-
-
-def _command(option: str | None = None, value: str = "") -> str:
-    """The command that runs, with another value of an option."""
-    words = list(click.get_current_context().find_root().meta.get("rebalance.words", ()))
-    if option is not None:
-        while option in words:
-            del words[words.index(option) : words.index(option) + 2]
-        words = [word for word in words if not word.startswith(f"{option}=")]
-        words += [option, value]
-    return shlex.join(["rebalance", *words])
 
 
 def _safe(cache: Path) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -45,6 +46,19 @@ def place(rank: int | None, world_size: int | None) -> tuple[int, int]:
     if rank >= world_size:
         raise click.UsageError(f"--rank {rank} of --world-size {world_size}: expected 0..{world_size - 1}")
     return rank, world_size
+
+
+def how_to_go_on(option: str | None = None, value: str = "") -> str:
+    """The command that runs, with another value of an option; under torchrun it is the job that is started again."""
+    words = list(click.get_current_context().find_root().meta.get("rebalance.words", ()))
+    if not words:
+        return "run the same command again"
+    if option is None:
+        return "start the same job again" if "TORCHELASTIC_RUN_ID" in os.environ else shlex.join(["rebalance", *words])
+    while option in words:
+        del words[words.index(option) : words.index(option) + 2]
+    words = [word for word in words if not word.startswith(f"{option}=")]
+    return shlex.join(["rebalance", *words, option, value])
 
 
 def own_device(device: torch.device) -> torch.device:

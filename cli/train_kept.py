@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import click
-
-from .launch import first
+from .launch import first, how_to_go_on
 
 
 def kept_beside(out: Path) -> Path:
@@ -39,14 +35,10 @@ def saying_how_to_go_on(kept: Path) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt as stop:
-        words = click.get_current_context().find_root().meta.get("rebalance.words")
-        how = "run the same command again" if words is None else shlex.join(["rebalance", *words])
-        if "TORCHELASTIC_RUN_ID" in os.environ:
-            how = "start the same job again"
         try:
             epochs = len(read_state(kept)["history"]) if kept.exists() else 0
         except (OSError, ValueError, KeyError, TypeError):
             epochs = 0
         where = f" in {kept}" if epochs else ""
-        stop.add_note(f"{epochs} whole epoch{'' if epochs == 1 else 's'} safe{where}; to go on: {how}")
+        stop.add_note(f"{epochs} whole epoch{'' if epochs == 1 else 's'} safe{where}; to go on: {how_to_go_on()}")
         raise

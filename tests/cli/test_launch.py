@@ -15,7 +15,7 @@ import torch
 
 from featurecache import FeatureCache
 from rebalance import load_head
-from rebalance_cli.launch import first, own_device, place, shared
+from rebalance_cli.launch import first, how_to_go_on, own_device, place, shared
 
 
 def test_one_process_is_the_first_and_shares_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,3 +95,28 @@ def test_three_processes_extract_what_one_does(project: Any, tmp_path: Path) -> 
         assert np.array_equal(apart[name].labels, whole[name].labels)
         # A batch of 4 is summed in another order than one of 64.
         assert np.allclose(apart[name].features[:], whole[name].features[:], rtol=1e-2, atol=1e-2)
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["x", "--batch-size", "8", "-v"], "rebalance x -v --batch-size 4"),
+        (["x", "--batch-size=8"], "rebalance x --batch-size 4"),
+        (["my x"], "rebalance 'my x' --batch-size 4"),
+        ([], "run the same command again"),
+    ],
+)
+def test_the_command_that_goes_on_has_the_other_value_once(words: list[str], expected: str) -> None:
+    context = click.Context(click.Command("x"))
+    context.meta["rebalance.words"] = words
+    with context.scope():
+        assert how_to_go_on("--batch-size", "4") == expected
+
+
+def test_a_job_of_several_processes_is_started_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    context = click.Context(click.Command("x"))
+    context.meta["rebalance.words"] = ["x"]
+    with context.scope():
+        assert how_to_go_on() == "rebalance x"
+        monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")
+        assert how_to_go_on() == "start the same job again"
