@@ -114,8 +114,8 @@ class _Steps:
 def _best_on_validation(steps: _Steps, cache: Path, heads: list[Path]) -> Path:
     """The head to export, chosen on validation and never on test; NCM is no plain weight and bias and stays out."""
     linear = [head for head in heads if head.stem != "ncm"]
-    judged = steps.run("evaluate", cache, *linear, "--split", "val", "--shots", SHOTS, quiet=True)
-    best = max(judged["heads"][1:], key=lambda head: head["balanced"])
+    judged = steps.run("evaluate", cache, *linear, "--split", "val", "--replicates", 0, quiet=True)
+    best = next(head for head in judged["heads"] if head["name"] != "joint")
     return next(head for head in linear if head.stem == best["name"])
 
 

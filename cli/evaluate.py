@@ -2,148 +2,107 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import click
 
+from .gathered import Sectioned
+from .judging.options import Files, Judging, judging_options
 from .launch import first, shared
-from .options import Common, common, example, shots, shots_option
-from .output import clean, emit, percent, table
+from .options import Common, common, example
+from .output import clean, emit
 
 if TYPE_CHECKING:
-    from featurecache import FeatureCache, Split
+    from featurecache import FeatureCache
     from rebalance import LinearHead, Report
 
 FORMATS = (".png", ".svg", ".pdf")
-COLUMNS = ("top-1", "balanced", "many", "medium", "few", "macro F1", "NLL", "ECE")
+
+
+@dataclass(frozen=True)
+class AllFiles(Files):
+    """The files of this command; figure: the one picture."""
+
+    figure: Path | None
+
+
+class EvaluateCommand(Sectioned):
+    """The command of these options."""
+
+    sections: ClassVar = {"Judging": Judging, "Files": AllFiles}
 
 
 @click.command(
-    epilog=example("rebalance evaluate photos.cache tau.safetensors crt.safetensors --figure before-after.png"),
+    cls=EvaluateCommand,
+    epilog=example(
+        "rebalance evaluate photos.cache tau.safetensors crt.safetensors --figure before-after.png",
+        "rebalance evaluate photos.cache crt.safetensors --target-prior backward:50 --predictions rows.csv",
+    ),
     short_help="Judge heads on a split: many, medium and few classes.",
 )
 @click.argument("cache", type=click.Path(path_type=Path))
-@click.argument("heads", nargs=-1, type=click.Path(path_type=Path), metavar="[HEAD]...")
-@click.option("--split", default="test", show_default=True, help="The split to report.")
-@shots_option
+@click.argument("files", nargs=-1, type=click.Path(path_type=Path), metavar="[HEAD]...")
+@judging_options
 @click.option(
     "--figure",
     type=click.Path(path_type=Path),
-    help="Also draw recall per class and weight norms (.png, .svg, .pdf).",
+    metavar="FILE",
+    help="Draw recall per class and weight norms (.png, .svg, .pdf).",
 )
 @common
 @shared()
 def evaluate(
-    cache: Path,
-    heads: tuple[Path, ...],
-    split: str,
-    shots: tuple[int, int],
-    figure: Path | None,
-    common: Common,
+    cache: Path, files: tuple[Path, ...], judging: Judging, figure: Path | None, common: Common
 ) -> dict[str, Any]:
-    """Judge the joint head of CACHE and every HEAD on one split.
+    """Judge the joint head of CACHE and every HEAD on one split, the best first.
 
-    Accuracies are percentages; balanced, many, medium and few are means of the recall per class. A star marks a head
-    whose hyperparameters were tuned on the very rows that are reported, or that was fitted on them: its row is
-    optimistic. Nothing is drawn at random: --seed changes nothing.
+    Accuracies and calibration errors (ECE) are percentages. Balanced, many, medium, few and worst are the mean and
+    the least of the recalls per class. A figure that is not defined is a dash. On a terminal a difference is green or
+    red where its 95 % interval excludes 0.
+
+    A star marks a head whose hyperparameters were tuned on the very rows that are reported, or that was fitted on
+    them: its row is optimistic. --seed is of the draws that the intervals are from.
     """
+    from featurecache import FeatureCache
 
-    from .caches import cached_head, open_cache, open_head
+    from .judging.judged import criteria, finish, judge, open_heads, payload_of, show
 
     if figure is not None and (figure.suffix.lower() not in FORMATS or not figure.parent.is_dir()):
         raise ValueError(f"--figure {figure}: expected a {', '.join(FORMATS)} file in a folder that is there")
-    opened = open_cache(cache, split)
-    rows = opened[split]
-    judged: dict[str, LinearHead] = {}
-    if (joint := cached_head(opened, common.device)) is not None:
-        judged["joint"] = joint
-    for path in heads:
-        judged[_unused(path.stem, judged)] = open_head(path, opened, common.device)
-    if not judged:
+    opened = FeatureCache(cache)
+    counts = criteria(opened, judging).counts
+    if figure is not None and counts is None:
+        raise ValueError(f"{opened.path}: no split called train, so the classes have no training counts to draw")
+    heads, paths = open_heads(opened, files, common)
+    if not heads:
         raise ValueError(f"{cache}: this cache has no head and none was given; name one, such as crt.safetensors")
-    reports = {name: _report(head, opened, rows, shots) for name, head in judged.items()}
-    payload = {
-        "cache": str(cache),
-        "split": split,
-        "rows": len(rows),
-        "shots": {"few": shots[0], "many": shots[1]},
-        "heads": [
-            {
-                "name": name,
-                **reports[name].to_dict(),
-                "marks": _marks(head, rows),
-                "record": dict(head.record),
-            }
-            for name, head in judged.items()
-        ],
-    }
-    if figure is not None and first():
-        _draw(figure, judged, reports, opened)
+    opened.verify([judging.split])
+    reports = judge(opened, heads, judging, common)
+    payload = payload_of(opened, cache, heads, reports, judging, common, paths)
+    names = [head["name"] for head in payload["heads"]]
+    before = "joint" if "joint" in heads else names[-1]
+    after = next((name for name in names if name != before), None)
+    finish(payload, opened, heads, reports, judging, common, before=before, after=after, page=False)
+    if figure is not None:
+        if first():
+            _draw(figure, opened, heads, reports)
         payload["figure"] = str(figure)
     if not emit(payload, as_json=common.as_json):
-        _show(payload, next(iter(reports.values())))
+        show(payload, full=judging.full)
+        for what in ("predictions", "figures", "figure"):
+            if what in payload:
+                click.echo(f"{what}: {clean(str(judging.figures if what == 'figures' else payload[what]), 300)}")
     return payload
 
 
-def _report(head: LinearHead, cache: FeatureCache, rows: Split, bounds: tuple[int, int]) -> Report:
-    from rebalance import evaluate_head
-
-    from .caches import train_counts
-
-    return evaluate_head(head, rows.features, rows.labels, train_counts(cache), shots=shots(bounds))
-
-
-def _marks(head: LinearHead, rows: Split) -> list[str]:
-    """What makes a head's row optimistic on these rows."""
-    marks = []
-    if head.record.get("tuned_on") == rows.name:
-        marks.append(f"tuned on {rows.name}")
-    if head.record.get("fitted_on") == rows.name:
-        marks.append(f"fitted on {rows.name}")
-    if rows.seen:
-        marks.append(f"the backbone was trained on {rows.name}")
-    return marks
-
-
-def _show(payload: dict[str, Any], first: Report) -> None:
-    figures = ("top1", "balanced", "many", "medium", "few", "macro_f1")
-    rows = [
-        [
-            head["name"] + (" *" if head["marks"] else ""),
-            *(percent(head[name]) for name in figures),
-            f"{head['nll']:.3f}",
-            percent(head["ece"]),
-        ]
-        for head in payload["heads"]
-    ]
-    table(["head", *COLUMNS], rows, caption=f"{payload['split']}: {first.rows} labelled rows; {first.rule}")
-    for head in payload["heads"]:
-        if head["marks"]:
-            click.echo(f"* {clean(head['name'])}: {', '.join(head['marks'])}; its figures are optimistic")
-    if "figure" in payload:
-        click.echo(f"figure: {payload['figure']}")
-
-
-def _draw(path: Path, heads: dict[str, LinearHead], reports: dict[str, Report], cache: FeatureCache) -> None:
+def _draw(path: Path, opened: FeatureCache, heads: Mapping[str, LinearHead], reports: Mapping[str, Report]) -> None:
     import torch
 
-    from rebalance.report import figures
+    from rebalance.report.figures import before_after
 
-    from .caches import train_counts
-
-    counts = train_counts(cache)
-    if counts is None:
-        raise ValueError(f"{cache.path}: no split called train, so the classes have no training counts to draw")
     norms = {name: torch.linalg.vector_norm(head.weight, dim=1).cpu().numpy() for name, head in heads.items()}
     recalls = {name: report.recall for name, report in reports.items()}
-    drawing = figures.before_after(recalls, norms, counts, class_names=cache.class_names)
-    figures.save(drawing, path)
-
-
-def _unused(name: str, taken: dict[str, Any]) -> str:
-    """The name, with a number where another head has it already."""
-    number, free = 2, name
-    while free in taken:
-        number, free = number + 1, f"{name}-{number}"
-    return free
+    before_after(recalls, norms, opened.counts, class_names=opened.class_names).write(path)

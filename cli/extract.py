@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .extract_options import (
+from .extracting.options import (
     ComputeOptions,
     DataOptions,
     ExtractCommand,
@@ -59,7 +59,7 @@ def extract(
     from featurecache import extract as extract_features
     from featurecache.writing.agreement import check_free
 
-    from .extracted import show, summary
+    from .extracting.extracted import show, summary
 
     rank, world_size = place(compute.rank, compute.world_size)
     check_free(cache, data.splits, rank, world_size)

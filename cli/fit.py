@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from .method_options import MethodGroup, described, method_command
 from .options import Common, example
-from .output import emit
+from .output import emit, note
+
+if TYPE_CHECKING:
+    from featurecache import FeatureCache
+    from rebalance import LinearHead
 
 
 def run(
@@ -18,30 +23,51 @@ def run(
     """Fit a method on one split and save the head."""
     from rebalance import METHODS
 
-    from .caches import cached_head, check_last_classes, counts_keyword, open_cache, provenance
+    from .caches import cached_head, open_cache
 
     opened = open_cache(cache, on)
-    split = opened[on]
-    check_last_classes(opened, split)
-    joint = cached_head(opened, common.device)
-    line = METHODS[method]
-    head = line.function(joint, split.features, split.labels, **hyperparameters, **counts_keyword(method, opened, on))
-    head = head.with_record(**provenance(opened), fitted_on=on if line.on else None)
+    head = fitted_head(method, opened, cached_head(opened, common.device), on, hyperparameters)
     head.save(out)
     payload = {"head": str(out), "record": dict(head.record)}
     if not emit(payload, as_json=common.as_json):
         settings = head.record["hyperparameters"].items()
         values = ", ".join(described(name, value) for name, value in settings if value is not None)
-        where = f" on {on} ({len(split)} rows)" if line.on else ""
+        where = f" on {on} ({len(opened[on])} rows)" if METHODS[method].on else ""
         click.echo(f"{out}: {method}{where}{', ' if values else ''}{values}")
-        solver = head.record.get("solver")
-        if solver and not solver["converged"]:
-            click.echo(
-                f"rebalance: the solver stopped after {solver['passes']} passes, its gradient at "
-                f"{solver['gradient']:.1e} of the start; a larger --weight-decay converges faster",
-                err=True,
-            )
+        if text := unfinished(head):
+            note(f"rebalance: {text}")
     return payload
+
+
+def fitted_head(
+    method: str, cache: FeatureCache, head: LinearHead | None, on: str, hyperparameters: Mapping[str, Any]
+) -> LinearHead:
+    """A method's head whose record also says what it was made from.
+
+    head: what it starts from, the cache's own as a rule, or None. on: the split it is fitted on, if it is.
+    ValueError when a file is damaged, or the rows do not suit the method.
+    """
+    from rebalance import METHODS
+
+    from .caches import check_last_classes, counts_keyword, provenance
+
+    line, rows = METHODS[method], cache[on]
+    cache.verify({on})
+    check_last_classes(cache, rows)
+    counts = counts_keyword(method, cache, on)
+    fitted = line.function(head, rows.features, rows.labels, **hyperparameters, **counts)
+    return fitted.with_record(**provenance(cache), fitted_on=on if line.on else None)
+
+
+def unfinished(head: LinearHead) -> str | None:
+    """What to say of a head whose solver stopped too early; None of any other."""
+    solver = head.record.get("solver")
+    if not solver or solver["converged"]:
+        return None
+    return (
+        f"the solver stopped after {solver['passes']} passes, its gradient at {solver['gradient']:.1e} of the start; "
+        "a larger --weight-decay converges faster"
+    )
 
 
 def _build(name: str) -> click.Command:

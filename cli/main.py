@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 
+from .compare import compare
 from .convert import convert
 from .demo import demo
 from .doctor import doctor
@@ -78,11 +79,11 @@ def cli() -> None:
     """Rebalance the last layer of a trained classifier, so that rare classes are recognised too.
 
     One pass over the images caches features and logits (extract); any number of classifiers is then fitted in
-    seconds (fit, tune), judged (evaluate) and put back into the model (export).
+    seconds (fit, tune), judged (evaluate, compare) and put back into the model (export).
     """
 
 
-for command in (demo, train, extract, info, verify, convert, fit, tune, evaluate, export, doctor):
+for command in (demo, train, extract, info, verify, convert, fit, tune, evaluate, compare, export, doctor):
     cli.add_command(command)
 
 

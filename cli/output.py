@@ -7,11 +7,15 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeAlias
 
 import click
 
 LINE_EVERY = 5.0  # seconds between two lines of progress where stderr is no terminal
+GAP = 2  # spaces between two columns
+
+Cell: TypeAlias = str | tuple[str, str]
+"""What stands in a table: a text, or a text and its colour."""
 
 
 def emit(payload: dict[str, Any], *, as_json: bool) -> bool:
@@ -45,23 +49,49 @@ def size(count: int) -> str:
     return f"{count / 1e9:.1f} GB"
 
 
-def table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, caption: str | None = None) -> None:
-    """A table on stdout; the first column is text, the others are numbers."""
+def table(columns: Sequence[str], rows: Sequence[Sequence[Cell]], *, caption: str | None = None) -> None:
+    """A table on stdout; the first column is text, the others are numbers.
+
+    rows: of texts; a text and a colour show the colour on a terminal. caption: a line below.
+    Columns that a terminal has no room for go on below, beside the first column again. A pipe has no width: it gets
+    every column whole.
+    """
     from rich import box
+    from rich.cells import cell_len
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    # A pipe has no width: it gets every column whole, a terminal what fits.
-    console = Console(file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else 160)
-    grid = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    for i, name in enumerate(columns):
-        grid.add_column(name, justify="right" if i else "left", no_wrap=True)
-    for row in rows:
-        grid.add_row(*(Text(clean(cell)) for cell in row))
-    console.print(grid)
+    texts = [
+        [Text(clean(cell)) if isinstance(cell, str) else Text(clean(cell[0]), cell[1]) for cell in row] for row in rows
+    ]
+    widths = [
+        max(cell_len(text) for text in (name, *(row[i].plain for row in texts))) for i, name in enumerate(columns)
+    ]
+    whole = sum(widths) + GAP * len(widths)
+    console = Console(file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else whole)
+    for part in _folded(widths, room := console.width):
+        console.width = max(room, sum(widths[i] + GAP for i in part))
+        grid = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, collapse_padding=True)
+        for i in part:
+            grid.add_column(clean(columns[i]), justify="right" if i else "left", no_wrap=True)
+        for row in texts:
+            grid.add_row(*(row[i] for i in part))
+        console.print(grid)
     if caption:
         click.echo(caption)
+
+
+def _folded(widths: Sequence[int], room: int) -> list[list[int]]:
+    """The columns of one table below the other, each with the first column, none wider than the room if that can be."""
+    parts, used = [[0]], widths[0]
+    for i, width in enumerate(widths[1:], start=1):
+        if used + GAP + width > room and len(parts[-1]) > 1:
+            parts.append([0])
+            used = widths[0]
+        parts[-1].append(i)
+        used += GAP + width
+    return parts
 
 
 @contextmanager

@@ -11,8 +11,8 @@ import click
 from .launch import first, own_device
 from .options import Common, common, example
 from .output import emit, note, percent, progress
-from .train_kept import alone, kept_beside, saying_how_to_go_on
-from .train_options import (
+from .training.kept import alone, kept_beside, saying_how_to_go_on
+from .training.options import (
     ComputeOptions,
     DataOptions,
     ModelOptions,
@@ -27,8 +27,8 @@ from .train_options import (
 if TYPE_CHECKING:
     from featurecache.training import TrainingRun
 
-    from .train_data import Parts
-    from .train_model import Design, Start
+    from .training.data import Parts
+    from .training.model import Design, Start
 
 SUFFIXES = (".pt", ".pth", ".safetensors")
 
@@ -67,8 +67,8 @@ def train(
     """
     from featurecache.training.sharing import together
 
-    from .train_data import open_parts
-    from .train_model import design
+    from .training.data import open_parts
+    from .training.model import design
 
     if out.suffix not in SUFFIXES or out.is_dir() or not out.parent.is_dir():
         raise ValueError(f"--out {out}: expected a name that ends in {', '.join(SUFFIXES)}, in a folder that is there")
@@ -117,8 +117,8 @@ def _trained(
     from rebalance.losses import LOSSES
     from rebalance.sampling import SAMPLERS
 
-    from .train_data import training_transform
-    from .train_model import build
+    from .training.data import training_transform
+    from .training.model import build
 
     counts = np.bincount(parts.labels[parts.labels >= 0], minlength=len(parts.class_names))
     smoothing = {"smoothing": recipe.label_smoothing} if recipe.label_smoothing else {}
@@ -198,7 +198,7 @@ def _log(out: Path) -> Path:
 def _balanced(logits: Any, labels: Any) -> float:
     from rebalance import evaluate
 
-    return evaluate(logits, labels).balanced
+    return float(evaluate(logits, labels).balanced)
 
 
 def _save(

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from .choosing.chosen import Rule, chosen_head, doubts, judging_split
 from .method_options import MethodGroup, described, method_command, method_options
 from .options import Common, example
 from .output import emit, note, percent
 
 if TYPE_CHECKING:
-    from featurecache import FeatureCache, Split
+    from featurecache import Split
     from rebalance import Tuned
 
 MAX_GRID = 1000
@@ -36,55 +37,28 @@ def run(
     """Tune a method on one split and save the best head."""
     from featurecache import FeatureCache
     from rebalance import METHODS
-    from rebalance import tune as library_tune
 
-    from .caches import cached_head, check_last_classes, counts_keyword, provenance
+    from .caches import cached_head
 
     grids = _grids(method, hyperparameters, grid)
-    fitted_on = METHODS[method].on
+    rule = Rule(on, folds, metric, select, allow_seen)
     opened = FeatureCache(cache)
-    judging = _judging(opened, on, fitted_on if folds else None, allow_seen)
-    rows = opened[fitted_on] if fitted_on else judging
-    if folds and rows.views > 1:
-        raise ValueError(
-            f"--folds {folds}: {rows.name} holds {rows.views} views of every image, and no part may judge by another "
-            "view of what was fitted; judge on a split of its own with --on"
-        )
-    opened.verify({judging.name, rows.name})
-    check_last_classes(opened, rows)
-    tuned = library_tune(
-        method,
-        cached_head(opened, common.device),
-        rows.features,
-        rows.labels,
-        val=(judging.features, judging.labels) if fitted_on and not folds else None,
-        grid=grids,
-        metric=metric,
-        select=select,
-        folds=folds,
-        seen=judging.seen if folds else None,
-        allow_seen=allow_seen,
-        seed=common.seed,
-        counts=counts_keyword(method, opened).get("counts"),
-    )
-    record = {
-        **provenance(opened),
-        "fitted_on": fitted_on,
-        "tuned_on": judging.name,
-        "tuned_on_seen": judging.seen is not False if folds else judging.seen is True,
-    }
-    tuned.head.with_record(**record).save(out)
+    judging = judging_split(opened, rule, METHODS[method].on if folds else None)
+    joint = cached_head(opened, common.device)
+    tuned = chosen_head(method, opened, joint, judging, rule, grid=grids, seed=common.seed)
+    tuned.head.save(out)
     payload = {
         "head": str(out),
         "value": tuned.value,
         "highest": tuned.highest,
         "joint": tuned.before,
-        "record": {**tuned.head.record, **record},
+        "record": dict(tuned.head.record),
         "curve": _curve(tuned),
     }
     if not emit(payload, as_json=common.as_json):
         _show(tuned, method, metric, select, judging, out)
-        _warn(tuned, judging)
+        for doubt in doubts(tuned, judging):
+            note(f"rebalance: {doubt}")
     return payload
 
 
@@ -101,64 +75,6 @@ def _grids(method: str, fixed: dict[str, Any], grids: tuple[tuple[str, list[Any]
             raise click.UsageError(f"--grid {name}: {text!r} is not a number")
         out[name] = values
     return out
-
-
-def _judging(cache: FeatureCache, on: str | None, in_turn: str | None, allow_seen: bool) -> Split:
-    """The split to judge on; ValueError when it is not there or the backbone was trained on it.
-
-    on: the one asked for, None for the usual one. in_turn: the one whose rows are fitted on and judge in turn, if any.
-    """
-    if in_turn and on not in (None, in_turn):
-        raise click.UsageError(f"--folds takes turns among the rows of {in_turn}; expected no --on beside it")
-    on = on or in_turn or "val"
-    if on not in cache:
-        raise ValueError(
-            f"{cache.path}: no split {on!r} to judge on; there are: {', '.join(cache)}; name one with --on, "
-            "or use fit, which chooses nothing"
-        )
-    split = cache[on]
-    if split.seen and not allow_seen:
-        others = [name for name in cache if name != on and not cache.plan.splits[name].seen]
-        raise ValueError(
-            f"{on} cannot tune: the backbone was trained on these rows, on which the joint head looks perfect; "
-            f"use --on {others[0] if others else 'a held-out split'}, or --allow-seen to do it all the same"
-        )
-    return split
-
-
-def _warn(tuned: Tuned, judging: Split) -> None:
-    """Say when the choice beats nothing, or the judging split is too small to tell much about its rare classes."""
-    import numpy as np
-
-    if tuned.before is not None and tuned.value <= tuned.before:
-        note(
-            f"rebalance: on {judging.name} this is no better than the joint head: its rows do not tell enough to "
-            "choose; judge it on more of them before you use it"
-        )
-
-    if isinstance(tuned.curve, list) and (ends := _at_an_end(tuned.curve, tuned.highest)):
-        note(
-            f"rebalance: the best {ends} lies at an end of its grid; values beyond it may be better still: give --grid"
-        )
-    for text in tuned.notes:
-        note(f"rebalance: {text}: the choice is uncertain; more held-out rows would make it firmer")
-    _, rows = np.unique(judging.labels[judging.labels >= 0], return_counts=True)
-    single = int((rows == 1).sum())
-    if single and not tuned.notes:
-        note(
-            f"rebalance: {single} of {len(rows)} classes have a single row in {judging.name}: one image decides a "
-            "whole class, so the choice is uncertain; more held-out rows would make it firmer"
-        )
-
-
-def _at_an_end(curve: list[dict[str, Any]], highest: float) -> str | None:
-    """The number of which only the first or the last value tried reaches the best value, or None."""
-    for name in curve[0].keys() - {"value", "standard_error"}:
-        tried = sorted({point[name] for point in curve if isinstance(point[name], float)})
-        best = {point[name] for point in curve if point["value"] >= highest}
-        if len(tried) > 2 and best in ({tried[0]}, {tried[-1]}):
-            return str(name)
-    return None
 
 
 def _curve(tuned: Tuned) -> Any:

@@ -39,11 +39,13 @@ class Shots:
     """Which classes are many, medium and few, by their number of training rows.
 
     few: a class with fewer rows is few. many: a class with more rows is many. Both bounds themselves are medium, as
-    in the paper's code (100 and 20; MiSLAS-derived code counts 20 as few, so its tables do not compare).
+    in the paper's code (100 and 20). closed: a class with just `few` rows is few too, as in code derived from MiSLAS;
+    tables under the two conventions do not compare.
     """
 
     few: int = 20
     many: int = 100
+    closed: bool = False
 
     def __post_init__(self) -> None:
         if not 0 <= self.few <= self.many:
@@ -52,10 +54,12 @@ class Shots:
     @property
     def rule(self) -> str:
         """The rule in words, to be printed with every table."""
-        return f"many > {self.many}, medium {self.few}..{self.many}, few < {self.few} training rows"
+        least, sign = (self.few + 1, "≤") if self.closed else (self.few, "<")
+        medium = f"{least}..{self.many}" if least <= self.many else "none"
+        return f"many > {self.many}, medium {medium}, few {sign} {self.few} training rows"
 
     def groups(self, counts: ArrayLike) -> dict[Group, NDArray[np.bool_]]:
         """Three masks (K,) over the classes that together cover every class once."""
         rows = np.asarray(counts)
-        many, few = rows > self.many, rows < self.few
+        many, few = rows > self.many, rows <= self.few if self.closed else rows < self.few
         return {"many": many, "medium": ~many & ~few, "few": few}

@@ -91,6 +91,6 @@ def _record(metadata: Mapping[str, str]) -> dict[str, Any]:
             continue
         try:
             record[key] = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):  # the latter of text nested too deeply
             record[key] = text
     return record

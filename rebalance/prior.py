@@ -68,6 +68,25 @@ def log_target(target: TargetPrior, logs: Tensor) -> Tensor:
     return (shares / shares.max()).log()
 
 
+def shifted_prior(counts: ArrayLike, ratio: float, *, backward: bool = False) -> Tensor:
+    """The shares (K,), float64, of a test set with its own long tail.
+
+    counts: (K,) training rows a class. ratio: between the most and the least frequent class, 1 or more.
+    backward: the class with the fewest training rows comes most often, instead of least.
+    The classes are ranked by their training rows (ties: the lower class id is the more frequent) and their shares fall
+    geometrically from rank to rank. Source: Hong et al. (CVPR 2021), section 4.1: shifted test label distributions.
+    ValueError when the counts are none, or the ratio is not a finite number from 1 on.
+    """
+    rows = _shares("counts", counts, len(counts), "training rows a class").numpy()  # type: ignore[arg-type]
+    if not (ratio >= 1 and np.isfinite(ratio)):
+        raise ValueError(f"the ratio of a shifted prior is {ratio}; expected a number from 1 on, such as 50")
+    order = np.argsort(-rows, kind="stable")
+    falling = ratio ** -(np.arange(len(rows)) / max(1, len(rows) - 1))
+    shares = np.empty(len(rows))
+    shares[order] = falling[::-1] if backward else falling
+    return torch.from_numpy(shares / shares.sum())
+
+
 def _shares(name: str, values: ArrayLike, num_classes: int, meaning: str) -> Tensor:
     """The values as a float64 tensor (K,); ValueError unless they are K numbers from 0 on, one of them above."""
     try:

@@ -25,7 +25,7 @@ MAY_IMPORT = {
     "rebalance_cli": {"cli"},
     "cli": set[str](),  # the folder's name, never an import
     **{name: {"featurecache"} for name in ("h5py", "PIL", "timm", "torchvision", "transformers", "pyarrow")},
-    **{name: {"rebalance"} for name in ("sklearn", "scipy", "matplotlib")},
+    **{name: {"rebalance"} for name in ("sklearn", "scipy", "matplotlib", "jinja2", "markupsafe")},
     **{name: {"cli"} for name in ("click", "pandas", "rich")},
 }
 EXCEPTIONS = {
@@ -48,6 +48,7 @@ HEAVY = {
     "sklearn",
     "scipy",
     "matplotlib",
+    "jinja2",
     "PIL",
     "timm",
     "torchvision",

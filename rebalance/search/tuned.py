@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from rebalance.head import LinearHead
-from rebalance.search.bootstrap import single_rows
+from rebalance.resampling import single_rows
 from rebalance.search.judging import Judge
 from rebalance.search.path import Interval, StepCurve
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -13,47 +15,108 @@ import torch
 from click.testing import Result
 
 from featurecache import FeatureCache, write
-from rebalance import LinearHead, evaluate, load_head
-from rebalance.classes import Shots
+from rebalance import LinearHead, Shots, evaluate_head, load_head
 
 Run = Callable[..., Result]
 Answer = Callable[..., dict[str, Any]]
 Refused = Callable[..., str]
 
 
-def test_the_joint_head_comes_first_then_the_others_as_given(project: Any, answer: Answer) -> None:
+def test_the_best_comes_first(project: Any, answer: Answer) -> None:
     heads = [project.heads[name] for name in ("lws", "crt", "ncm")]
     found = answer("evaluate", project.cache, *heads)
-    assert [head["name"] for head in found["heads"]] == ["joint", "lws", "crt", "ncm"]
-    assert (found["split"], found["rows"], found["shots"]) == ("test", 24, {"few": 20, "many": 100})
-    assert found["heads"][2]["record"] == load_head(project.heads["crt"]).record
+    assert sorted(head["name"] for head in found["heads"]) == ["crt", "joint", "lws", "ncm"]
+    balanced = [head["balanced"] for head in found["heads"]]
+    assert balanced == sorted(balanced, reverse=True)
+    assert (found["split"], found["rows"]) == ("test", 24)
+    assert found["shots"] == {"few": 20, "many": 100, "closed": False}
+    (crt,) = [head for head in found["heads"] if head["name"] == "crt"]
+    assert crt["record"] == load_head(project.heads["crt"]).record
+    assert crt["file"] == str(project.heads["crt"])
 
 
 def test_the_command_is_the_library(project: Any, answer: Answer) -> None:
     cache = FeatureCache(project.cache)
     val, head = cache["val"], load_head(project.heads["crt"])
-    report = evaluate(head(val.features), val.labels, cache.counts, shots=Shots(5, 20)).to_dict()
-    words = ("--split", "val", "--shots", "5,20")
-    (_, found) = answer("evaluate", project.cache, project.heads["crt"], *words)["heads"]
-    assert {key: found[key] for key in report} == report
-    assert {"top1", "balanced", "many", "medium", "few", "macro_f1", "nll", "ece"} <= set(report)
+    shots = Shots(6, 20, closed=True)
+    expected = evaluate_head(head, val.features, val.labels, cache.counts, shots=shots, replicates=30, seed=7).to_dict()
+    words = ("--split", "val", "--shots", "6,20", "--few-includes-bound", "--replicates", 30, "--seed", 7)
+    found = answer("evaluate", project.cache, project.heads["crt"], *words)
+    (crt,) = [each for each in found["heads"] if each["name"] == "crt"]
+    assert {key: crt[key] for key in expected} == json.loads(json.dumps(expected))
+    assert found["shots"]["closed"] is True
 
 
 def test_the_table(project: Any, done: Run, answer: Answer) -> None:
-    words = ("evaluate", project.cache, project.heads["crt"], "--shots", "5,20")
+    words = ("evaluate", project.cache, project.heads["crt"], "--shots", "5,20", "--replicates", 0)
     lines = done(*words).stdout.splitlines()
-    figures = ("top1", "balanced", "many", "medium", "few", "macro_f1")
-    for line, head in zip(lines[2:4], answer(*words)["heads"], strict=True):
-        cells = line.split()
-        assert cells[:7] == [head["name"], *(f"{100 * head[name]:.1f}" for name in figures)]
-        assert cells[7:] == [f"{head['nll']:.3f}", f"{100 * head['ece']:.1f}"]
-    assert lines[4] == "test: 24 labelled rows; many > 20, medium 5..20, few < 5 training rows"
+    accuracy = ("top1", "balanced", "many", "medium", "few", "worst", "macro_f1")
+    errors = ("ece", "ece_many", "ece_medium", "ece_few", "ece_equal_mass")
+    rule = "test: 24 labelled rows; many > 20, medium 5..20, few < 5 training rows"
+    assert (lines[4], lines[10]) == (rule, rule)
+    for i, head in enumerate(answer(*words)["heads"]):
+        cells = lines[2 + i].split()
+        assert cells[:8] == [head["name"], *(f"{100 * head[name]:.1f}" for name in accuracy)]
+        gain = None if head["name"] == "joint" else 100 * head["difference"]["balanced"]["value"]
+        assert cells[8:] == ["–" if gain is None else f"{gain:+.1f}"]
+        cells = lines[8 + i].split()
+        assert cells[:3] == [head["name"], f"{head['nll']:.3f}", f"{head['brier']:.3f}"]
+        assert cells[3:] == [*(f"{100 * head[name]:.1f}" for name in errors), f"{100 * head['ece_classwise']:.2f}"]
+
+
+def test_intervals_are_drawn_unless_told_otherwise(project: Any, done: Run, answer: Answer) -> None:
+    text = done("evaluate", project.cache, project.heads["crt"]).stdout
+    assert "± is half of the 95 % interval, from 1000 draws" in text
+    assert "±" not in done("evaluate", project.cache, project.heads["crt"], "--replicates", 0).stdout
+    crt = answer("evaluate", project.cache, project.heads["crt"])["heads"][0]
+    assert crt["name"] == "crt"
+    low, high = crt["intervals"]["balanced"]
+    assert low <= crt["balanced"] <= high
+    assert crt["difference"]["balanced"]["low"] <= crt["difference"]["balanced"]["value"]
+
+
+def test_a_target_prior_weights_the_rows(project: Any, tmp_path: Path, done: Run, answer: Answer) -> None:
+    (tmp_path / "prior.csv").write_text("class,share\nfox,1\ncat,0\ndog,0\neel,0\n", "utf-8")
+    words = ("evaluate", project.cache, "--replicates", 0, "--target-prior")
+    found = answer(*words, tmp_path / "prior.csv")
+    assert found["target_prior"] == "prior.csv"
+    (joint,) = found["heads"]
+    assert joint["top1"] == pytest.approx(joint["recall"][3])  # only the rows of fox count
+    counts = FeatureCache(project.cache).counts
+    assert answer(*words, "train")["heads"][0]["top1"] == pytest.approx(
+        np.array(joint["recall"]) @ counts / counts.sum()
+    )
+    assert "; classes weighted as backward:50\n" in done(*words, "backward:50").stdout
+
+
+def test_costs(project: Any, tmp_path: Path, done: Run, answer: Answer) -> None:
+    np.savetxt(tmp_path / "costs.csv", 3 * (1 - np.eye(4)), delimiter=",")
+    words = ("evaluate", project.cache, "--replicates", 0, "--costs", tmp_path / "costs.csv")
+    (joint,) = answer(*words)["heads"]
+    assert joint["cost"] == pytest.approx(3 * (1 - joint["top1"]))
+    assert joint["minimum_risk_cost"] == pytest.approx(joint["cost"])  # the likeliest class has the least risk
+    assert "of least expected cost" in done(*words).stdout
+
+
+def test_predictions_and_figures(project: Any, tmp_path: Path, done: Run, answer: Answer) -> None:
+    words = ("evaluate", project.cache, project.heads["crt"], "--shots", "5,20", "--replicates", 0)
+    files = ("--predictions", tmp_path / "rows.csv", "--figures", tmp_path / "figures")
+    found = answer(*words, *files)
+    assert found["predictions"] == str(tmp_path / "rows.csv")
+    assert {Path(path).name for path in found["figures"]} == {path.name for path in (tmp_path / "figures").iterdir()}
+    with (tmp_path / "rows.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    (crt,) = [each for each in found["heads"] if each["name"] == "crt"]
+    assert [row["correct_crt"] for row in rows].count("true") == round(24 * crt["top1"])
+    assert [row["id"] for row in rows] == FeatureCache(project.cache)["test"].sample_id.tolist()
+    text = done(*words, *files[:2]).stdout
+    assert text.endswith(f"predictions: {tmp_path / 'rows.csv'}\n")
 
 
 def test_a_group_without_classes_is_a_dash(project: Any, done: Run, answer: Answer) -> None:
     (joint,) = answer("evaluate", project.cache)["heads"]  # no class has more than 100 rows
     assert joint["many"] is None
-    assert done("evaluate", project.cache).stdout.splitlines()[2].split()[3] == "–"
+    assert done("evaluate", project.cache).stdout.splitlines()[2].split()[3] == "–"  # behind top-1 and balanced
 
 
 def test_equal_names_are_told_apart(project: Any, tmp_path: Path, answer: Answer) -> None:
@@ -61,8 +124,8 @@ def test_equal_names_are_told_apart(project: Any, tmp_path: Path, answer: Answer
     shutil.copy(project.heads["lws"], other)
     shutil.copy(project.heads["ncm"], tmp_path / "joint.safetensors")
     found = answer("evaluate", project.cache, project.heads["crt"], other, tmp_path / "joint.safetensors")
-    assert [head["name"] for head in found["heads"]] == ["joint", "crt", "crt-2", "joint-2"]
-    assert [head["record"]["method"] for head in found["heads"]] == ["joint", "crt", "lws", "ncm"]
+    methods = {head["name"]: head["record"]["method"] for head in found["heads"]}
+    assert methods == {"joint": "joint", "crt": "crt", "crt-2": "lws", "joint-2": "ncm"}
 
 
 @pytest.fixture(scope="module")
@@ -74,8 +137,13 @@ def tuned(project: Any, tmp_path_factory: pytest.TempPathFactory, done: Run) -> 
 
 
 def test_a_refitted_head_recognises_the_rare_classes_that_the_joint_one_misses(project: Any, answer: Answer) -> None:
-    joint, crt = answer("evaluate", project.cache, project.heads["crt"], "--shots", "5,20")["heads"]
+    crt, joint = answer("evaluate", project.cache, project.heads["crt"], "--shots", "5,20")["heads"]
     assert joint["few"] < 0.5 < crt["few"]  # two training images of a class that is plain to see
+
+
+def marks(found: dict[str, Any]) -> dict[str, list[str]]:
+    """The marks of every head."""
+    return {head["name"]: head["marks"] for head in found["heads"]}
 
 
 class TestMarks:
@@ -88,21 +156,26 @@ class TestMarks:
 
     def test_tuned_on_the_reported_split(self, tuned: Path, project: Any, done: Run, answer: Answer) -> None:
         words = ("evaluate", project.cache, tuned, project.heads["crt"], "--split", "val")
-        assert [head["marks"] for head in answer(*words)["heads"]] == [[], ["tuned on val"], []]
+        assert marks(answer(*words)) == {"joint": [], "tuned": ["tuned on val"], "crt": []}
         text = done(*words).stdout
         assert "\ntuned * " in text
         assert text.endswith("* tuned: tuned on val; its figures are optimistic\n")
-        assert text.count("*") == 2
+        assert text.count("*") == 3  # in both tables, and below
 
     def test_fitted_on_the_reported_split(self, project: Any, tmp_path: Path, done: Run, answer: Answer) -> None:
         done("fit", "crt", project.cache, "--on", "val", "--out", tmp_path / "h.safetensors")
         found = answer("evaluate", project.cache, tmp_path / "h.safetensors", "--split", "val")
-        assert [head["marks"] for head in found["heads"]] == [[], ["fitted on val"]]
+        assert marks(found) == {"joint": [], "h": ["fitted on val"]}
 
     def test_rows_the_backbone_saw(self, tuned: Path, project: Any, answer: Answer) -> None:
         found = answer("evaluate", project.cache, tuned, project.heads["crt"], "--split", "train")
         saw = "the backbone was trained on train"
-        assert [head["marks"] for head in found["heads"]] == [[saw], [saw], ["fitted on train", saw]]
+        assert marks(found) == {"joint": [saw], "tuned": [saw], "crt": ["fitted on train", saw]}
+
+    def test_tuned_on_rows_the_backbone_saw(self, project: Any, tmp_path: Path, done: Run, answer: Answer) -> None:
+        done("tune", "tau_norm", project.cache, "--on", "train", "--allow-seen", "--out", tmp_path / "h.safetensors")
+        found = answer("evaluate", project.cache, tmp_path / "h.safetensors", "--replicates", 0)
+        assert marks(found) == {"joint": [], "h": ["tuned on rows the backbone was trained on"]}
 
 
 class TestFigure:
@@ -133,6 +206,7 @@ def test_without_training_rows_there_are_no_groups(project: Any, tmp_path: Path,
     done("extract", tmp_path / "x.cache", *words)
     (joint,) = answer("evaluate", tmp_path / "x.cache")["heads"]
     assert (joint["many"], joint["medium"], joint["few"]) == (None, None, None)
+    assert any("no split called train" in note for note in answer("evaluate", tmp_path / "x.cache")["notes"])
     with_train = answer("evaluate", project.cache)["heads"][0]
     assert joint["balanced"] == with_train["balanced"]
 
@@ -177,6 +251,33 @@ class TestRefused:
     def test_no_head_at_all(self, tmp_path: Path, refused: Refused) -> None:
         write(tmp_path / "x.cache", "test", np.eye(3, dtype=np.float32), np.arange(3))
         refused("evaluate", tmp_path / "x.cache", holds=("no head",))
+
+    @pytest.mark.parametrize(
+        ("text", "says"),
+        [
+            ("0.2 0.2 0.2 0.2", "sum to 0.8; expected 1"),
+            ("1 -1 0.5 0.5", "class 1 is -1"),
+            ("0.5 0.5", "2 numbers; expected 4"),
+        ],
+    )
+    def test_a_bad_target_prior(self, text: str, says: str, project: Any, tmp_path: Path, refused: Refused) -> None:
+        (tmp_path / "prior.txt").write_text(text, "utf-8")
+        refused("evaluate", project.cache, "--target-prior", tmp_path / "prior.txt", holds=("prior.txt", says))
+
+    @pytest.mark.parametrize("text", ["1,2\n3,4\n", "a,b,c,d\n" * 4, "0,0,0,nan\n" * 4])
+    def test_bad_costs(self, text: str, project: Any, tmp_path: Path, refused: Refused) -> None:
+        (tmp_path / "costs.csv").write_text(text, "utf-8")
+        refused("evaluate", project.cache, "--costs", tmp_path / "costs.csv", holds=("costs.csv", "expected"))
+
+    def test_a_split_without_labels(self, tmp_path: Path, refused: Refused) -> None:
+        write(tmp_path / "x.cache", "test", np.eye(3, dtype=np.float32), np.full(3, -1), head=LinearHead(torch.eye(3)))
+        refused("evaluate", tmp_path / "x.cache", holds=("no row of test has a label",))
+
+    def test_a_head_whose_logits_are_too_large(self, project: Any, tmp_path: Path, refused: Refused) -> None:
+        LinearHead(torch.full((4, 64), 3e38)).save(tmp_path / "huge.safetensors")
+        refused(
+            "evaluate", project.cache, tmp_path / "huge.safetensors", holds=("head huge on test", "NaN or infinity")
+        )
 
     @pytest.mark.parametrize("shots", ["100,20", "a,b", "20", "-1,5"])
     def test_bad_shots_are_wrong_usage(self, shots: str, project: Any, misused: Refused) -> None:

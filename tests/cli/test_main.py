@@ -23,7 +23,20 @@ from rebalance_cli.options import Common, common
 
 Run = Callable[..., Result]
 
-ORDER = ["demo", "train", "extract", "info", "verify", "convert", "fit", "tune", "evaluate", "export", "doctor"]
+ORDER = [
+    "demo",
+    "train",
+    "extract",
+    "info",
+    "verify",
+    "convert",
+    "fit",
+    "tune",
+    "evaluate",
+    "compare",
+    "export",
+    "doctor",
+]
 GROUPS = ("fit", "tune")
 LEAVES = [
     *([name] for name in ORDER if name not in GROUPS),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import unicodedata
 
@@ -83,7 +84,7 @@ def test_a_table_keeps_strangers_text_harmless_and_whole(capsys: pytest.CaptureF
     lines = out.splitlines()
     assert err == ""
     assert [line.rstrip() for line in lines[2:-1]] == [
-        f"{name:60}     12".rstrip() for name in ("[bold]x[/bold]", "\ufffd[31mred", "w" * 60)
+        f"{name:60}    12".rstrip() for name in ("[bold]x[/bold]", "\ufffd[31mred", "w" * 60)
     ]
     assert (lines[0].split(), lines[-1]) == (["class", "rows"], "three classes")
 
@@ -94,6 +95,53 @@ def test_a_wide_table_is_not_cut_in_a_pipe(capsys: pytest.CaptureFixture[str]) -
     out = capsys.readouterr().out
     assert [name for name in columns if name not in out] == []
     assert out.count("100.0") == 10
+
+
+def become_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stdout becomes a terminal with colours and 40 columns."""
+    for name in ("NO_COLOR", "FORCE_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "40")
+
+
+def test_what_a_terminal_has_no_room_for_goes_on_below(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    become_a_terminal(monkeypatch)
+    columns = [f"column {i}" for i in range(6)]
+    table(["name", *columns], [["first", *(f"{i}.0" for i in range(6))]], caption="six")
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out).splitlines()
+    assert [line.split() for line in lines if "first" in line] == [
+        ["first", *(f"{i}.0" for i in part)] for part in ((0, 1, 2), (3, 4, 5))
+    ]
+    assert [line.count("column") for line in lines if "name" in line] == [3, 3]
+    assert (max(map(len, lines)) <= 40, lines[-1]) == (True, "six")
+
+
+def test_a_column_wider_than_the_terminal_stands_alone(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    become_a_terminal(monkeypatch)
+    table(["name", "a", "b"], [["first", "x" * 50, "y" * 50]])
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines() if "first" in line] == ["first", "first"]
+
+
+def test_colours_are_for_terminals(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    become_a_terminal(monkeypatch)
+    rows = [["first", ("+1.0", "green")], ["second", "0.0"]]
+    table(["name", "gain"], rows)
+    assert "\x1b[32m+1.0" in capsys.readouterr().out
+    monkeypatch.setenv("NO_COLOR", "1")
+    table(["name", "gain"], rows)
+    assert "\x1b[32m" not in capsys.readouterr().out
+    monkeypatch.delenv("NO_COLOR")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: False)
+    table(["name", "gain"], rows)
+    out = capsys.readouterr().out
+    assert "\x1b" not in out
+    assert "first   +1.0" in out
 
 
 def test_progress_is_a_line_now_and_then_on_stderr(

@@ -29,9 +29,10 @@ def test_a_label_out_of_range_is_named(label: int, parts: list[str], refuses: An
 @given(
     st.lists(st.integers(0, 300), min_size=1, max_size=30),
     st.integers(0, 150).flatmap(lambda few: st.tuples(st.just(few), st.integers(few, 300))),
+    st.booleans(),
 )
-def test_every_class_is_in_exactly_one_group(counts: list[int], bounds: tuple[int, int]) -> None:
-    groups = Shots(*bounds).groups(counts)
+def test_every_class_is_in_exactly_one_group(counts: list[int], bounds: tuple[int, int], closed: bool) -> None:
+    groups = Shots(*bounds, closed=closed).groups(counts)
     assert list(groups) == ["many", "medium", "few"]
     assert (np.sum(list(groups.values()), axis=0) == 1).all()
 
@@ -43,8 +44,23 @@ def test_both_bounds_are_medium() -> None:
     assert groups["few"].tolist() == [False, False, False, True, True]
 
 
+def test_a_closed_bound_is_few() -> None:
+    groups = Shots(closed=True).groups(np.array([101, 100, 21, 20, 19, 0]))
+    assert groups["many"].tolist() == [True, False, False, False, False, False]
+    assert groups["medium"].tolist() == [False, True, True, False, False, False]
+    assert groups["few"].tolist() == [False, False, False, True, True, True]
+    assert Shots(closed=True) != Shots()
+
+
+def test_a_count_at_two_equal_bounds_is_in_one_group() -> None:
+    assert [name for name, mask in Shots(20, 20).groups([20]).items() if mask[0]] == ["medium"]
+    assert [name for name, mask in Shots(20, 20, closed=True).groups([20]).items() if mask[0]] == ["few"]
+
+
 def test_the_rule_says_the_bounds() -> None:
     assert Shots(5, 50).rule == "many > 50, medium 5..50, few < 5 training rows"
+    assert Shots(5, 50, closed=True).rule == "many > 50, medium 6..50, few ≤ 5 training rows"
+    assert Shots(20, 20, closed=True).rule == "many > 20, medium none, few ≤ 20 training rows"
 
 
 @pytest.mark.parametrize("bounds", [(-1, 10), (30, 20)])

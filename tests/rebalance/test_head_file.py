@@ -196,6 +196,12 @@ def test_every_cut_of_a_file_is_refused(kind: type[LinearHead], tmp_path: Path) 
             load_head(path)
 
 
+def test_metadata_nested_too_deeply_is_kept_as_text(tmp_path: Path) -> None:
+    path = tmp_path / "head.safetensors"
+    save_file({"weight": torch.eye(3), "bias": torch.zeros(3)}, path, metadata={"x": "[" * 10**5})
+    assert load_head(path).record == {"x": "[" * 10**5}
+
+
 @pytest.mark.parametrize("key", ["type", "format"])
 def test_no_record_can_change_what_the_file_is(key: str, tmp_path: Path) -> None:
     path = tmp_path / "head.safetensors"

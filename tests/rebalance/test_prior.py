@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from rebalance.prior import as_prior, log_prior, log_target, training_counts
+from rebalance.prior import as_prior, log_prior, log_target, shifted_prior, training_counts
 
 NO_LABELS = torch.empty(0, dtype=torch.int64)
 COUNTS = arrays(np.int64, st.integers(1, 8), elements=st.integers(0, 10**9))
@@ -94,3 +94,48 @@ def test_labels_without_a_class_have_no_counts(refuses: Any) -> None:
 def test_a_word_that_is_no_target_is_refused(refuses: Any) -> None:
     with refuses("target_prior is 'test'", "uniform, train or 3 numbers"):
         log_target("test", torch.zeros(3, dtype=torch.float64))
+
+
+def shifted_by_loop(counts: list[int], ratio: float, backward: bool) -> list[float]:
+    """Each step down the order of the training counts, equal ones by their id, costs the same factor."""
+    order = sorted(range(len(counts)), key=lambda k: (-counts[k], k))
+    rows = {k: ratio ** (-rank / max(1, len(counts) - 1)) for rank, k in enumerate(order)}
+    if backward:
+        rows = dict(zip(order, reversed(rows.values()), strict=True))
+    return [rows[k] / sum(rows.values()) for k in range(len(counts))]
+
+
+@given(COUNTS.filter(np.any), st.floats(1, 1000), st.booleans())
+def test_a_shifted_prior_is_geometric_in_the_rank(counts: Any, ratio: float, backward: bool) -> None:
+    shares = shifted_prior(counts, ratio, backward=backward)
+    assert shares.dtype == torch.float64
+    expected = shifted_by_loop(counts.tolist(), ratio, backward)
+    np.testing.assert_allclose(shares.numpy(), expected, rtol=1e-9)
+    assert torch.equal(shifted_prior(torch.from_numpy(counts), ratio, backward=backward), shares)
+
+
+@given(st.lists(st.integers(0, 10**6), min_size=2, max_size=9, unique=True), st.floats(1.01, 1000))
+def test_forward_follows_the_training_counts_and_backward_is_the_mirror(counts: list[int], ratio: float) -> None:
+    forward, backward = (shifted_prior(counts, ratio, backward=each).numpy() for each in (False, True))
+    order = np.argsort(counts)
+    assert (np.diff(forward[order]) > 0).all()
+    np.testing.assert_allclose(backward[order], forward[order][::-1], rtol=1e-12)
+    assert forward.max() / forward.min() == pytest.approx(ratio)
+    assert int(forward.argmax()) == int(np.argmax(counts))
+
+
+def test_a_ratio_of_1_is_the_uniform_prior() -> None:
+    shares = shifted_prior([5, 1, 3], 1)
+    assert (shares == shares[0]).all()
+
+
+@pytest.mark.parametrize("ratio", [0.0, 0.5, -2.0, math.nan, math.inf])
+def test_a_ratio_below_1_or_none_is_refused(ratio: float, refuses: Any) -> None:
+    with refuses("ratio", "1"):
+        shifted_prior([3, 2, 1], ratio)
+
+
+@pytest.mark.parametrize("counts", [[0, 0], [3, -1], [3, float("nan")], [[3, 1]]])
+def test_a_shifted_prior_of_no_counts_is_refused(counts: Any, refuses: Any) -> None:
+    with refuses("counts", "training rows a class"):
+        shifted_prior(counts, 50)

@@ -22,14 +22,15 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from rebalance import LinearHead, ranks, tune
+from rebalance import LinearHead, evaluate, ranks, tune
 from rebalance.methods import METHODS, crt, lda, logit_adjust, lws, ncm
-from rebalance.metrics import evaluate_head
+from rebalance.metrics import Report, evaluate_head
 from rebalance.offsets import offsets
 from rebalance.rows import need_rows
 
 WIDTH, CLASSES, COUNTS = 6, 4, [60, 30, 6, 5]
 SEVERAL = (3, 2)  # how many processes share the rows, one after the other
+JUDGED: dict[str, Any] = {"counts": COUNTS, "target_prior": [1, 2, 3, 4], "costs": 1 - np.eye(CLASSES), "replicates": 7}
 LIMIT = 90.0  # seconds until the processes are given up
 
 
@@ -100,10 +101,9 @@ def search(method: str, **data: Any) -> dict[str, Tensor]:
     return {"value": torch.tensor(best.value), "interval": torch.tensor(best.interval), **logits(best.head)}
 
 
-def figures() -> dict[str, Tensor]:
-    features, labels = rows_of(101)
-    report = evaluate_head(a_head(), features, labels, COUNTS)
-    return {name: torch.tensor(value) for name, value in report.figures().items() if value is not None}
+def figures(report: Report) -> dict[str, Tensor]:
+    drawn = {f"{name}, drawn": torch.from_numpy(each) for name, each in report.replicates.items()}
+    return {name: torch.tensor(value) for name, value in report.values.items()} | drawn
 
 
 def sums() -> dict[str, Tensor]:
@@ -169,7 +169,8 @@ CHECKS: dict[str, tuple[Callable[[], dict[str, Tensor]], float]] = {
     "offsets": (lambda: logits(offsets(a_head(), *rows_of(101), counts=COUNTS).head), 1e-5),
     "tau search": (lambda: search("tau_norm"), 1e-5),
     "adjustment search": (lambda: search("logit_adjust", counts=COUNTS), 1e-5),
-    "figures": (figures, 1e-5),
+    "figures": (lambda: figures(evaluate_head(a_head(), *rows_of(101), **JUDGED)), 1e-5),
+    "figures of logits": (lambda: figures(evaluate(a_head()(rows_of(101)[0]), rows_of(101)[1], **JUDGED)), 1e-5),
 }
 
 

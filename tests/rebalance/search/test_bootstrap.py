@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from typing import Any
 
@@ -11,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rebalance.search.bootstrap import REPLICATES, bootstrap_errors, replicates, single_rows
+from rebalance.resampling import draws
+from rebalance.search.bootstrap import REPLICATES, bootstrap_errors
 from rebalance.search.path import Sweep
 
 SEEDS = st.integers(0, 2**32 - 1)
@@ -29,26 +29,6 @@ def problem(seed: int, rows: int = 40) -> tuple[Any, Any, Any]:
 
 
 @given(SEEDS)
-def test_a_replicate_draws_as_many_rows_of_every_class(seed: int) -> None:
-    labels, _, _ = problem(seed)
-    drawn = list(replicates(np.ones(len(labels)), labels, seed))
-    assert len(drawn) == REPLICATES
-    for times in drawn[:5]:
-        assert (times[labels < 0] == 0).all()
-        assert (times == times.round()).all()
-        for k in range(4):
-            assert times[labels == k].sum() == (labels == k).sum()
-    assert any((a != b).any() for a, b in itertools.pairwise(drawn))
-
-
-def test_every_row_of_a_class_is_drawn_equally_often() -> None:
-    labels = np.repeat([0, 1], [10, 4])
-    times = np.sum([each for seed in range(10) for each in replicates(np.ones(14), labels, seed)], axis=0)
-    # 2,000 replicates; a row's number of draws in each has a variance below one: five deviations.
-    assert np.abs(times / 2000 - 1).max() < 5 / math.sqrt(2000)
-
-
-@given(SEEDS)
 def test_the_error_is_the_deviation_of_the_replicates_recomputed(seed: int) -> None:
     """Each replicate as rows that are really there so often, in a sweep of its own."""
     labels, weights, sweep = problem(seed)
@@ -56,8 +36,8 @@ def test_the_error_is_the_deviation_of_the_replicates_recomputed(seed: int) -> N
     right = (sweep.first <= stretches[:, None]) & (stretches[:, None] < sweep.last)
     top = int((right @ weights).argmax())
     differences = []
-    for times in replicates(np.ones(len(labels)), labels, seed):
-        rows = np.repeat(np.arange(len(labels)), times.astype(int))
+    for times in draws(labels, REPLICATES, seed):
+        rows = np.repeat(np.arange(len(labels)), times)
         values = right[:, rows] @ weights[rows]
         differences.append(values - values[top])
     expected = np.std(differences, axis=0, ddof=1)
@@ -97,8 +77,3 @@ def test_the_seed_decides_and_no_generator_is_touched() -> None:
     assert (first == again).all()
     assert (first != other).any()
     assert (np.random.get_state()[1] == state).all()  # noqa: NPY002
-
-
-def test_classes_with_one_row_are_counted() -> None:
-    assert single_rows(np.array([-1, 0, 0, 1, 4, 4, 4, 2])) == (2, 4)
-    assert single_rows(np.array([0, 0])) == (0, 1)

@@ -1,0 +1,1 @@
+"""What ``extract`` is made of: its options, and what it says of a finished cache."""

@@ -1,0 +1,1 @@
+"""Heads judged on a split: what ``evaluate`` and ``compare`` share."""

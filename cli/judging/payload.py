@@ -1,0 +1,129 @@
+"""Everything that is known of judged heads, as plain JSON values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from math import isfinite
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..options import Common
+from .scoreboard import JOINT, TUNED_ON_SEEN
+
+if TYPE_CHECKING:
+    from featurecache import FeatureCache, Split
+    from rebalance import LinearHead, Report
+
+    from .options import Judging
+
+
+def payload_of(
+    opened: FeatureCache,
+    cache_path: Path,
+    heads: Mapping[str, LinearHead],
+    reports: Mapping[str, Report],
+    options: Judging,
+    common: Common,
+    files: Mapping[str, Path | None],
+) -> dict[str, Any]:
+    """Everything that is known of the heads, as plain JSON values; the head of best balanced accuracy first.
+
+    reports, files: by head; None for a head that is no file.
+    """
+    from ..caches import train_counts
+
+    rows = opened[options.split]
+    some = next(iter(reports.values()))
+    names = opened.class_names
+    counts = train_counts(opened)
+    notes = list(dict.fromkeys(note for report in reports.values() for note in report.notes))
+    if counts is None:
+        notes.append("the cache has no split called train, so no class is many, medium or few")
+    ranked = sorted(reports, key=lambda name: -reports[name].balanced)
+    return {
+        "cache": str(cache_path),
+        "split": options.split,
+        "rows": len(rows),
+        "shots": {"few": options.shots[0], "many": options.shots[1], "closed": options.few_includes_bound},
+        "rule": some.rule,
+        "target_prior": options.target_prior and Path(options.target_prior).name,
+        "costs": None if options.costs is None else options.costs.name,
+        "replicates": options.replicates,
+        "seed": common.seed,
+        "notes": notes,
+        "heads": [_entry(name, heads[name], reports, rows, files.get(name)) for name in ranked],
+        "failed": [],
+        "chosen": None,
+        "chosen_on": None,
+        "classes": {
+            "names": None if names is None else list(names),
+            "counts": None if counts is None else counts.tolist(),
+            "rows": some.class_rows.tolist(),
+        },
+        "provenance": _provenance(opened, rows, options, common),
+    }
+
+
+def marks(head: LinearHead, rows: Split) -> list[str]:
+    """What makes a head's figures on these rows optimistic."""
+    out = []
+    if head.record.get("tuned_on") == rows.name:
+        out.append(f"tuned on {rows.name}")
+    if head.record.get("tuned_on_seen") is True:
+        out.append(TUNED_ON_SEEN)
+    if head.record.get("fitted_on") == rows.name:
+        out.append(f"fitted on {rows.name}")
+    if rows.seen:
+        out.append(f"the backbone was trained on {rows.name}")
+    return out
+
+
+def _entry(
+    name: str, head: LinearHead, reports: Mapping[str, Report], rows: Split, file: Path | None
+) -> dict[str, Any]:
+    """One head of the payload."""
+    from rebalance.metrics import FIGURES
+
+    report, joint = reports[name], reports.get(JOINT)
+    difference = mcnemar = None
+    if joint is not None and name != JOINT:
+        found = report.difference(joint)
+        difference = {figure: found[figure].to_dict() for figure in FIGURES if figure in found}
+        test = report.mcnemar(joint)
+        mcnemar = {"only_head": test.only_self, "only_joint": test.only_other, "p": test.p}
+    return {
+        "name": name,
+        **report.to_dict(),
+        "difference": difference,
+        "mcnemar": mcnemar,
+        "marks": marks(head, rows),
+        "record": _finite(dict(head.record)),
+        "file": None if file is None else str(file),
+    }
+
+
+def _finite(value: Any) -> Any:
+    """The same JSON value without NaN and infinity, which JSON does not have and a stranger's file may."""
+    if isinstance(value, dict):
+        return {key: _finite(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_finite(each) for each in value]
+    return None if isinstance(value, float) and not isfinite(value) else value
+
+
+def _provenance(opened: FeatureCache, rows: Split, options: Judging, common: Common) -> dict[str, Any]:
+    """Where the figures are from: the cache, the versions, the options."""
+    from ..caches import provenance
+
+    given = {name: str(value) if isinstance(value, Path) else value for name, value in asdict(options).items()}
+    from_cache = provenance(opened)
+    return {
+        "cache": opened.hash,
+        "joint": from_cache["joint"],
+        "layer": from_cache["layer"],
+        "versions": from_cache["versions"],
+        "options": {**given, "shots": list(options.shots), "device": common.device_name},
+        "seed": common.seed,
+        "created_with": _finite(opened.plan.splits[rows.name].made_with),
+    }
