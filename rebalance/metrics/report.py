@@ -16,6 +16,7 @@ from rebalance.metrics.intervals import (
     McNemar,
     differences,
     interval,
+    is_inflated,
     mcnemar,
 )
 from rebalance.metrics.rows import RowResults
@@ -89,7 +90,7 @@ class Report:
     def intervals(self) -> dict[str, Interval]:
         """The 95 % interval of every defined figure; {} without replicates."""
         return {
-            name: interval(self.values[name], drawn, RANGES.get(name, (0.0, 1.0)))
+            name: interval(self.values[name], drawn, RANGES.get(name, (0.0, 1.0)), inflated=is_inflated(name))
             for name, drawn in self.replicates.items()
         }
 

@@ -114,6 +114,25 @@ def test_the_interval_follows_the_estimate(drawn: Any, estimate: float, moved: f
     assert kept == pytest.approx((max(low, -1), min(high, 1)))
 
 
+@given(FLOATS, st.floats(-5, 5))
+def test_an_inflated_figure_is_reflected(drawn: Any, estimate: float) -> None:
+    low, high = interval(estimate, drawn, inflated=True)
+    assert low <= estimate <= high
+    ends = 2 * estimate - np.percentile(drawn, [97.5, 2.5])
+    assert (low, high) == pytest.approx((min(ends[0], estimate), max(ends[1], estimate)))
+
+
+def test_the_interval_of_a_calibrated_head_reaches_down_to_zero() -> None:
+    """Labels drawn from the probabilities themselves: the calibration error of 200 rows is chance, and all of it."""
+    rng = np.random.default_rng(0)
+    logits = 2 * rng.normal(size=(200, 4)).astype(np.float32)
+    shares = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    labels = np.array([rng.choice(4, p=each / each.sum()) for each in shares.astype(np.float64)])
+    report = evaluate(torch.from_numpy(logits), labels, replicates=200)
+    assert report.ece > 0.02
+    assert report.intervals["ece"][0] < 0.01
+
+
 def test_replicates_around_the_estimate_are_not_moved() -> None:
     assert interval(50.0, np.arange(101.0)) == pytest.approx((2.5, 97.5))
 
@@ -145,7 +164,8 @@ def test_a_difference_is_paired_and_has_two_sides(case: Any, shape: tuple[int, i
     assert set(there) == set(report.values)
     for name, found in there.items():
         assert found.value == report.values[name] - other.values[name]
-        expected = interval(found.value, report.replicates[name] - other.replicates[name])
+        drawn = report.replicates[name] - other.replicates[name]
+        expected = interval(found.value, drawn, inflated=name.startswith("ece"))
         assert (found.low, found.high) == expected
         assert (-back[name].value, -back[name].high, -back[name].low) == pytest.approx(
             (found.value, found.low, found.high), abs=1e-12
