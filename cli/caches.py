@@ -72,6 +72,14 @@ def open_head(path: Path, cache: FeatureCache, device: torch.device) -> LinearHe
             f"{path}: fitted on features of another model or extraction (cache {str(made_on)[:12]}, this is "
             f"{cache.hash[:12]}); fit it again on {cache.path}"
         )
+    named, names = head.record.get("class_names"), cache.class_names
+    if named is not None and names is not None and list(named) != list(names):
+        other = next((k for k, (a, b) in enumerate(zip(named, names, strict=False)) if a != b), 0)
+        theirs = clean(str(named[other])) if isinstance(named, list) and named else clean(str(named))
+        raise ValueError(
+            f"{path}: a head for other classes: its class {other} is {theirs!r}, that of {cache.path} "
+            f"{clean(names[other])!r}; class ids are columns, so use a head for these classes in this order"
+        )
     return head.to(device)
 
 

@@ -15,7 +15,7 @@ from .gathered import Sectioned
 from .judging.options import Files, Judging, judging_options
 from .launch import first, how_to_go_on, shared
 from .options import Common, common, example
-from .output import emit, note, percent
+from .output import emit, note
 
 if TYPE_CHECKING:
     from featurecache import FeatureCache, Split
@@ -82,22 +82,30 @@ def compare(
     does. Each head is kept in a file, and is not made again while the cache and the options are the same.
 
     All of them, the joint head and every HEAD given besides are then judged on --split, a row a head, the best first;
-    a method that fails is a row that says why. Which head to take is chosen on --on, and said at the end.
+    a method that fails is a row that says why. Which head to take is chosen on --on, and said at the end: by --metric,
+    with --target-prior by accuracy under that prior, with --costs by cost. HEADs may be chosen too.
     """
     from featurecache import FeatureCache
 
     from .choosing.compared import compared, say_what_next
     from .choosing.contest import JOINT, Contest
     from .choosing.kept_heads import KeptHeads, folder_for
-    from .judging.judged import judge, open_heads, show
+    from .judging.columns import GOALS
+    from .judging.judged import criteria, judge, open_heads, show
 
     opened = FeatureCache(cache)
+    by = criteria(opened, judging)
     judge(opened, {}, judging, common)  # what does not suit the cache is refused before anything is fitted
     choosing = _choosing(opened, rule, judging.split)
     given, files = open_heads(opened, heads, common)
     joint = given.pop(JOINT) if opened.has_head else None
     kept = KeptHeads(folder_for(cache, folder), opened, common.device)
-    contest = Contest(opened, joint, choosing, rule, kept, common.seed)
+    # Heads of folds are judged by what their parts were tuned for, and by nothing else.
+    goal = GOALS[rule.metric if rule.folds else judging.goal(rule.metric)]
+    if goal.key != rule.metric and first():
+        note(f"rebalance: hyperparameters are tuned for {rule.metric} accuracy; one head is chosen by {goal.title}")
+    methods = _possible(methods, opened)
+    contest = Contest(opened, joint, choosing, rule, goal, by, kept, common.seed)
     with _saying_how_to_go_on(kept.folder):
         entries = _run(contest, methods)
         others = {name: (head, files[name]) for name, head in given.items()}
@@ -111,6 +119,19 @@ def compare(
     return payload
 
 
+def _possible(methods: tuple[str, ...], opened: FeatureCache) -> tuple[str, ...]:
+    """The methods; of the default ones those that need a head of the cache's own only where it has one."""
+    from rebalance import METHODS
+
+    source = click.get_current_context().get_parameter_source("methods")
+    if opened.has_head or source is not click.core.ParameterSource.DEFAULT:
+        return methods
+    left = [name for name in methods if METHODS[name].needs_head and METHODS[name].on != "val"]
+    if first():
+        note(f"rebalance: {opened.path} has no head of its own, which {', '.join(left)} start from: they are left out")
+    return tuple(name for name in methods if name not in left)
+
+
 def _choosing(opened: FeatureCache, rule: Rule, reported: str) -> Split:
     """The split whose rows choose, compared with its checksums like all that are read.
 
@@ -121,8 +142,8 @@ def _choosing(opened: FeatureCache, rule: Rule, reported: str) -> Split:
     if not rule.folds and (rule.on or "val") not in opened:
         raise ValueError(
             f"{opened.path}: no split {rule.on or 'val'!r} to choose on; there are: {', '.join(opened)}; name another "
-            "with --on, add one with `rebalance extract … --split val=DATA`, or, where the backbone never saw train, "
-            "give --folds 5"
+            "with --on, add one (`rebalance extract … --split val=DATA`, or featurecache.write), or, where the "
+            "backbone never saw train, give --folds 5"
         )
     choosing = judging_split(opened, rule, "train" if rule.folds else None)
     opened.verify({choosing.name, reported, *({"train"} & opened.keys())})
@@ -159,7 +180,8 @@ def _said(entry: Entry, contest: Contest) -> str:
     if entry.value is None:
         parts.append(f"fitted on {entry.head.record['fitted_on']}")
     else:
-        parts.append(f"{contest.rule.metric} {percent(entry.value)} % on {contest.judging.name}")
+        unit = " %" * (contest.goal.key != "cost")
+        parts.append(f"{contest.goal.title} {contest.goal.text(entry.value)}{unit} on {contest.judging.name}")
     begin = ["reused"] if entry.reused else [f"made again ({entry.damage})"] if entry.damage else []
     return ", ".join([*begin, *parts, f"{entry.seconds:.1f} s"])
 

@@ -1,20 +1,28 @@
-"""``rebalance convert``: other people's features into a cache, and a cache into other people's formats."""
+"""``rebalance convert``: other people's features and heads into ours, and ours into other people's formats."""
 
 from __future__ import annotations
 
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from .converting import features, heads
 from .options import Common, common, example
-from .output import clean, emit
+from .output import emit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-MAX_NAMES = 2**26  # bytes of a file of class names
+
+CACHE_OUT, CACHE_IN = "IN is a cache", "IN is no cache"
+HEAD_OUT, HEAD_IN = "IN is a head", "OUT is a head"
+MEANT = {
+    CACHE_OUT: {"--to"},
+    CACHE_IN: {"--split", "--map", "--dtype", "--head", "--class-names", "--seen"},
+    HEAD_OUT: set[str](),
+    HEAD_IN: {"--map", "--class-names"},
+}
 
 
 def _parse_map(_ctx: click.Context, _option: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
@@ -32,8 +40,9 @@ def _parse_map(_ctx: click.Context, _option: click.Parameter, values: tuple[str,
     epilog=example(
         "rebalance convert features.npz mine.cache --split train --map features=feats,labels=y",
         "rebalance convert photos.cache photos.parquet",
+        "rebalance convert sklearn.npz sklearn.safetensors --class-names classes.txt",
     ),
-    short_help="Foreign features into a cache, a cache into foreign formats.",
+    short_help="Foreign features and heads into ours, and ours into foreign formats.",
 )
 @click.argument("source", metavar="IN", type=click.Path(path_type=Path))
 @click.argument("target", metavar="OUT", type=click.Path(path_type=Path))
@@ -44,7 +53,8 @@ def _parse_map(_ctx: click.Context, _option: click.Parameter, values: tuple[str,
     metavar="OURS=THEIRS,…",
     callback=_parse_map,
     multiple=True,
-    help="What IN calls features, labels, logits and sample_id, where that is not plain; nothing after = to leave one.",
+    help="What IN calls features, labels, logits and sample_id (a head: weight and bias), where that is not plain; "
+    "nothing after = to leave one.",
 )
 @click.option(
     "--to",
@@ -75,132 +85,40 @@ def convert(
     IN may be .npy, .npz, .pt, .pkl, .h5 or .parquet, or a folder of img_emb/*.npy and metadata/*.parquet; or a folder
     that this command wrote: every split of it. A cache is written as one file (or folder) a split. Nothing in a file
     is run. --seed and --device change nothing here.
-    """
-    from featurecache.layout import CACHE_FILE
 
-    reading = {"--split": split, "--map": names, "--dtype": dtype, "--head": head, "--class-names": class_names}
-    outward = (source / CACHE_FILE).is_file()
-    strange = (
-        [name for name, value in (reading | {"--seen": seen}).items() if value] if outward else ["--to"] * bool(to)
-    )
-    if strange:
-        said = "IN is a cache" if outward else "IN is no cache"
-        raise click.UsageError(f"{strange[0]} means nothing here: {said}.")
-    if outward:
-        payload = _write_out(source, target, to)
+    Where OUT ends in .safetensors, IN is somebody else's head (.npz, .pt or .safetensors): arrays called weight and
+    bias, fc.weight and fc.bias and the like, or scikit-learn's coef_, intercept_ and classes_. A head is written as
+    weight and bias where OUT ends in .npz or .pt.
+    """
+    given = {
+        **{"--split": split, "--map": names, "--to": to, "--dtype": dtype, "--head": head},
+        **{"--class-names": class_names, "--seen": seen},
+    }
+    way = _way(source, target)
+    if strange := [option for option, value in given.items() if value and option not in MEANT[way]]:
+        raise click.UsageError(f"{strange[0]} means nothing here: {way}.")
+    if way == HEAD_IN:
+        payload = heads.read_in(source, target, names, class_names)
+    elif way == HEAD_OUT:
+        payload = heads.write_out(source, target)
+    elif way == CACHE_OUT:
+        payload = features.write_out(source, target, to)
     else:
-        payload = _read_in(source, target, split, names, dtype or "float16", head, class_names, seen)
+        payload = features.read_in(source, target, split, names, dtype or "float16", head, class_names, seen)
     if not emit(payload, as_json=common.as_json):
-        _show(payload, "written" if outward else "read")
+        if way in (HEAD_IN, HEAD_OUT):
+            heads.show(payload)
+        else:
+            features.show(payload, "written" if way == CACHE_OUT else "read")
     return payload
 
 
-def _write_out(source: Path, target: Path, to: str | None) -> dict[str, Any]:
-    """Every split of a cache, compared with its checksums first, in another format."""
-    from featurecache import FeatureCache
-    from featurecache.convert import convert_out
+def _way(source: Path, target: Path) -> str:
+    """What is to become what, by the input's kind and the names."""
+    from featurecache.layout import CACHE_FILE
 
-    from .caches import open_cache
-
-    cache = open_cache(source, *FeatureCache(source))
-    files = convert_out(cache, target, to=to)
-    return {
-        "source": str(source),
-        "format": "feature cache",
-        "target": str(target),
-        "files": [str(file) for file in files],
-        "rows": {name: len(split) for name, split in cache.items()},
-        "width": cache.plan.specification["features"]["width"],
-        "classes": cache.num_classes,
-    }
-
-
-def _read_in(
-    source: Path,
-    target: Path,
-    split: str | None,
-    names: Mapping[str, str],
-    dtype: str,
-    head: Path | None,
-    class_names: Path | None,
-    seen: str | None,
-) -> dict[str, Any]:
-    """A foreign file as one split of a cache, or a folder of them as one split each."""
-    from featurecache import FeatureCache
-    from featurecache.convert import convert_in
-    from featurecache.layout import HEAD_FILE
-    from rebalance import load_head
-
-    parts = _parts(source, split)
-    if head is None and source not in parts.values() and (source / HEAD_FILE).is_file():
-        head = source / HEAD_FILE
-    for name, part in parts.items():
-        found = convert_in(
-            part,
-            target,
-            name,
-            names=names,
-            head=None if head is None else load_head(head),
-            class_names=None if class_names is None else _read_names(class_names),
-            dtype=dtype,
-            seen=None if seen is None else seen == "yes",
-        )
-    cache = FeatureCache(target)
-    rows = [cache[name] for name in parts]
-    return {
-        "source": str(source),
-        "format": found.usage,
-        "target": str(target),
-        "files": [],
-        "rows": {name: len(cache[name]) for name in parts},
-        "width": rows[0].features.shape[1],
-        "classes": cache.num_classes,
-        "logits": all(split.stores_logits for split in rows),
-        "unlabelled": sum(int((split.labels < 0).sum()) for split in rows),
-    }
-
-
-def _parts(source: Path, split: str | None) -> dict[str, Path]:
-    """The files to read by split: the source itself, or what lies in a folder that `convert` wrote."""
-    from featurecache.convert import format_of
-    from featurecache.layout import USUAL_SPLITS
-
-    try:
-        format_of(source)
-    except ValueError:
-        found = {}
-        for path in sorted(source.iterdir()) if source.is_dir() and split is None else ():
-            with suppress(ValueError):
-                format_of(path)
-                found[path.stem] = path
-        if not found:
-            raise
-        return {name: found[name] for name in dict.fromkeys([*USUAL_SPLITS, *found]) if name in found}
-    return {split or "train": source}
-
-
-def _read_names(path: Path) -> list[str]:
-    """The lines of a text file."""
-    from featurecache.disk import read_head
-
-    try:
-        lines = read_head(path, MAX_NAMES).decode("utf-8-sig").replace("\r\n", "\n").removesuffix("\n").split("\n")
-    except UnicodeDecodeError:
-        raise ValueError(f"--class-names {path}: expected text in UTF-8, a name a line") from None
-    if empty := [number for number, line in enumerate(lines, start=1) if not line.strip()]:
-        raise ValueError(f"--class-names {path}: line {empty[0]} is empty; expected a name a line, class 0 first")
-    return lines
-
-
-def _show(payload: dict[str, Any], done: str) -> None:
-    source, target = clean(payload["source"], 300), clean(payload["target"], 300)
-    click.echo(f"{source}: {payload['format']}")
-    for split, rows in payload["rows"].items():
-        unlabelled = f", {payload['unlabelled']} rows without a label" if payload.get("unlabelled") else ""
-        logits = ", with logits" if payload.get("logits") else ""
-        click.echo(
-            f"{target}: {split} {done}, {rows} rows, {payload['width']} features, {payload['classes']} classes"
-            f"{logits}{unlabelled}"
-        )
-    for file in payload["files"]:
-        click.echo(f"  {clean(file, 300)}")
+    if (source / CACHE_FILE).is_file():
+        return CACHE_OUT
+    if heads.is_head_in(target):
+        return HEAD_IN
+    return HEAD_OUT if heads.is_head_out(source, target) else CACHE_IN

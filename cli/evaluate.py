@@ -11,6 +11,7 @@ import click
 
 from .gathered import Sectioned
 from .judging.options import Files, Judging, judging_options
+from .judging.scoreboard import JOINT
 from .launch import first, shared
 from .options import Common, common, example
 from .output import clean, emit
@@ -47,6 +48,12 @@ class EvaluateCommand(Sectioned):
 @click.argument("files", nargs=-1, type=click.Path(path_type=Path), metavar="[HEAD]...")
 @judging_options
 @click.option(
+    "--against",
+    type=click.Path(path_type=Path),
+    metavar="HEAD",
+    help="The HEAD whose figures are taken from the others', with intervals  [default: the joint one].",
+)
+@click.option(
     "--figure",
     type=click.Path(path_type=Path),
     metavar="FILE",
@@ -55,7 +62,12 @@ class EvaluateCommand(Sectioned):
 @common
 @shared()
 def evaluate(
-    cache: Path, files: tuple[Path, ...], judging: Judging, figure: Path | None, common: Common
+    cache: Path,
+    files: tuple[Path, ...],
+    judging: Judging,
+    against: Path | None,
+    figure: Path | None,
+    common: Common,
 ) -> dict[str, Any]:
     """Judge the joint head of CACHE and every HEAD on one split, the best first.
 
@@ -79,11 +91,12 @@ def evaluate(
     heads, paths = open_heads(opened, files, common)
     if not heads:
         raise ValueError(f"{cache}: this cache has no head and none was given; name one, such as crt.safetensors")
+    before = _reference(against, heads, paths)
     opened.verify([judging.split])
     reports = judge(opened, heads, judging, common)
-    payload = payload_of(opened, cache, heads, reports, judging, common, paths)
+    payload = payload_of(opened, cache, heads, reports, judging, common, paths, against=before)
     names = [head["name"] for head in payload["heads"]]
-    before = "joint" if "joint" in heads else names[-1]
+    before = before if before in heads else names[-1]
     after = next((name for name in names if name != before), None)
     finish(payload, opened, heads, reports, judging, common, before=before, after=after, page=False)
     if figure is not None:
@@ -96,6 +109,16 @@ def evaluate(
             if what in payload:
                 click.echo(f"{what}: {clean(str(judging.figures if what == 'figures' else payload[what]), 300)}")
     return payload
+
+
+def _reference(against: Path | None, heads: Mapping[str, LinearHead], paths: Mapping[str, Path | None]) -> str:
+    """The name of the head that the others are compared with; ValueError where the one asked for is none of them."""
+    if against is None:
+        return JOINT
+    for name, path in paths.items():
+        if against == path or (str(against) == name and path is None):
+            return name
+    raise ValueError(f"--against {against}: expected one of the heads that are judged: {', '.join(map(clean, heads))}")
 
 
 def _draw(path: Path, opened: FeatureCache, heads: Mapping[str, LinearHead], reports: Mapping[str, Report]) -> None:

@@ -22,11 +22,14 @@ def run(
 ) -> dict[str, Any]:
     """Fit a method on one split and save the head."""
     from rebalance import METHODS
+    from rebalance.head_file import check_target
 
     from .caches import cached_head, open_cache
+    from .judging.target_prior import with_shares
 
+    check_target(out)
     opened = open_cache(cache, on)
-    head = fitted_head(method, opened, cached_head(opened, common.device), on, hyperparameters)
+    head = fitted_head(method, opened, cached_head(opened, common.device), on, with_shares(hyperparameters, opened))
     head.save(out)
     payload = {"head": str(out), "record": dict(head.record)}
     if not emit(payload, as_json=common.as_json):
@@ -62,7 +65,7 @@ def fitted_head(
 def unfinished(head: LinearHead) -> str | None:
     """What to say of a head whose solver stopped too early; None of any other."""
     solver = head.record.get("solver")
-    if not solver or solver["converged"]:
+    if not solver or solver.get("converged", True):  # one seeded pass ends where it ends
         return None
     return (
         f"the solver stopped after {solver['passes']} passes, its gradient at {solver['gradient']:.1e} of the start; "

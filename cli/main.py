@@ -21,6 +21,7 @@ from .export import export
 from .extract import extract
 from .fit import fit
 from .info import info
+from .predict import predict
 from .train import train
 from .tune import tune
 from .verify import verify
@@ -79,11 +80,11 @@ def cli() -> None:
     """Rebalance the last layer of a trained classifier, so that rare classes are recognised too.
 
     One pass over the images caches features and logits (extract); any number of classifiers is then fitted in
-    seconds (fit, tune), judged (evaluate, compare) and put back into the model (export).
+    seconds (fit, tune), judged (evaluate, compare), put back into the model (export) and used (predict).
     """
 
 
-for command in (demo, train, extract, info, verify, convert, fit, tune, evaluate, compare, export, doctor):
+for command in (demo, train, extract, info, verify, convert, fit, tune, evaluate, compare, export, predict, doctor):
     cli.add_command(command)
 
 

@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
 import click
 
 
+class Shares(str):
+    """A target prior that can be read only where the classes are known: a file, or a shift of the training counts."""
+
+
 class PriorType(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.4 only
-    """A target prior: uniform, train, or the numbers of a text file, one a class."""
+    """A target prior: uniform, train, forward:50, backward:50, or a file of shares."""
 
     name = "uniform|train|file"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """The word itself, or the file's numbers."""
+        """The word itself, or what is to be read as shares."""
+        from .judging.target_prior import check_target_prior
+
         if not isinstance(value, str) or value in ("uniform", "train"):
             return value
         try:
-            return [float(word) for word in Path(value).read_text("utf-8").split()]
-        except OSError:
-            self.fail(f"{value!r}: no such file; expected uniform, train or a text file of numbers", param, ctx)
-        except ValueError:
-            self.fail(f"{value!r}: expected a text file of numbers, one a class", param, ctx)
+            check_target_prior(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+        return Shares(value)
 
 
 class NumberOrWord(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.4 only

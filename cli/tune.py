@@ -12,6 +12,7 @@ from .choosing.chosen import Rule, chosen_head, doubts, judging_split
 from .method_options import MethodGroup, described, method_command, method_options
 from .options import Common, example
 from .output import emit, note, percent
+from .parameter_types import Shares
 
 if TYPE_CHECKING:
     from featurecache import Split
@@ -37,12 +38,16 @@ def run(
     """Tune a method on one split and save the best head."""
     from featurecache import FeatureCache
     from rebalance import METHODS
+    from rebalance.head_file import check_target
 
     from .caches import cached_head
+    from .judging.target_prior import with_shares
 
-    grids = _grids(method, hyperparameters, grid)
+    check_target(out)
     rule = Rule(on, folds, metric, select, allow_seen)
+    _grids(method, hyperparameters, grid)  # a wrong usage, before anything is opened
     opened = FeatureCache(cache)
+    grids = _grids(method, with_shares(hyperparameters, opened), grid)
     judging = judging_split(opened, rule, METHODS[method].on if folds else None)
     joint = cached_head(opened, common.device)
     tuned = chosen_head(method, opened, joint, judging, rule, grid=grids, seed=common.seed)
@@ -59,6 +64,8 @@ def run(
         _show(tuned, method, metric, select, judging, out)
         for doubt in doubts(tuned, judging):
             note(f"rebalance: {doubt}")
+        if isinstance(hyperparameters.get("target_prior"), Shares) and metric == "balanced":
+            note("rebalance: tuned for balanced accuracy, whatever the target prior; --metric top1 counts rows alike")
     return payload
 
 

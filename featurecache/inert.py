@@ -9,10 +9,13 @@ Written to a file again, its objects are what they were.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
-from typing import Any, ClassVar
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
+import torch
 
 
 class Inert:
@@ -37,7 +40,8 @@ class Inert:
 
 
 def _standing_for(name: str, real: Any) -> type[Inert]:
-    return type(name.rpartition(".")[2], (Inert,), {"real": real, "__module__": __name__, "__doc__": f"{name}, inert."})
+    called = name.rpartition(".")[2].replace("_reconstruct", "ndarray")  # what a message calls its objects
+    return type(called, (Inert,), {"real": real, "__module__": __name__, "__doc__": f"{name}, inert."})
 
 
 # NumPy 1 and 2 keep the same functions in different places; what is written again names those of the one installed.
@@ -51,6 +55,26 @@ REAL: dict[str, Any] = {
 }
 
 # As torch.serialization.safe_globals takes them: a class, and the name in a file that it answers to.
-INERT: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
-    (_standing_for(name, real), name) for name, real in REAL.items()
-]
+Named: TypeAlias = Callable[..., Any] | tuple[Callable[..., Any], str]
+INERT: list[Named] = [(_standing_for(name, real), name) for name, real in REAL.items()]
+
+_ALONE = threading.RLock()
+
+
+@contextmanager
+def building_only(named: Sequence[Named]) -> Iterator[None]:
+    """Within it torch.load(weights_only=True) builds tensors, plain containers and these, whoever allowed it more.
+
+    What the program allows PyTorch to build from its own files (torch.serialization.add_safe_globals) is no reason to
+    build it from a stranger's; it is allowed again afterwards.
+
+    named: INERT, or nothing.
+    """
+    with _ALONE:  # PyTorch keeps one list for all threads
+        allowed = torch.serialization.get_safe_globals()
+        torch.serialization.clear_safe_globals()
+        try:
+            with torch.serialization.safe_globals(list(named)):
+                yield
+        finally:
+            torch.serialization.add_safe_globals(allowed)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +13,8 @@ from featurecache.classifying.formulas import normalised
 from featurecache.classifying.terms import Classifier
 from featurecache.layers import LISTED, described, layer_named, layers_named, linear_layers, listing, shape_of
 from featurecache.quoting import shown
+
+WRAPPERS = ("module", "_orig_mod")  # of DataParallel and DistributedDataParallel; of torch.compile
 
 
 class NormalisedLinear(nn.Linear):
@@ -34,18 +38,21 @@ def replace_classifier(model: nn.Module, module: nn.Module, *, layer: Classifier
 
     model: any module with a classifier.
     module: an nn.Linear (D, K), or any module from (B, D) to (B, K), with in_features and out_features if it has them.
-    layer: the classifier, or just its name as in ``model.named_modules()``; None: the one linear layer of that shape,
-        taken as it is.
+    layer: the classifier, or just its name as in ``model.named_modules()``, with or without what wrappers such as
+        DataParallel put before it; None: the one linear layer of that shape, taken as it is.
 
-    Raises ValueError where no layer fits, or two do, or the new values do not fit the old layer's dtype.
+    Raises ValueError where no layer fits, or two do, where the new values do not fit the old layer's dtype, or where
+    the model cannot be copied.
     """
+    if isinstance(model, torch.jit.ScriptModule):
+        raise ValueError("a TorchScript program cannot be given another layer; expected the nn.Module it was made from")
     if isinstance(layer, Classifier):
         (term, *more) = layer.layers
         if more or term.factor != 1 or term.normalised:
             return _with(model, _shares(module, layer))
         layer = term.name
     shape = shape_of(module)
-    name = _layer_of_shape(model, shape) if layer is None else layer
+    name = _layer_of_shape(model, shape) if layer is None else _own_name(model, layer)
     if len(layers_named(model, name)) > 1:
         raise ValueError(f"{shown(name)} names several layers: pass layer= what find_classifier gave, with its factors")
     old = layer_named(model, name)
@@ -59,11 +66,49 @@ def replace_classifier(model: nn.Module, module: nn.Module, *, layer: Classifier
 
 def _with(model: nn.Module, new: dict[str, nn.Module]) -> nn.Module:
     """A deep copy of the model with other layers under these names."""
-    olds = {name: layer_named(model, name) for name in new}
+    olds = {name: layer_named(model, _own_name(model, name)) for name in new}
+    placed = {name: _placed(new[name], old) for name, old in olds.items()}
     # What the memo already knows is not copied: wherever an old layer was, the copy of the model holds the new one.
-    memo = {id(old): _placed(new[name], old) for name, old in olds.items()}
-    copied: nn.Module = copy.deepcopy(model, memo)
+    memo: dict[int, Any] = {id(value): value.detach().clone() for value in _computed(model)}
+    memo |= {id(old): placed[name] for name, old in olds.items()}
+    try:
+        copied: nn.Module = copy.deepcopy(model, memo)
+    except Exception as error:  # whatever an object of the user's says
+        reason = str(error).partition(". ")[0]
+        raise ValueError(
+            f"the model cannot be copied ({type(error).__name__}: {shown(reason)}); expected one that copy.deepcopy "
+            "copies: leave out what it holds beside its layers"
+        ) from error
+    if any(layer_named(copied, _own_name(model, name)) is not made for name, made in placed.items()):
+        kind = type(model).__name__[:80]
+        raise ValueError(f"a copy of this {kind} keeps its old layers; expected the plain nn.Module it was made from")
     return copied
+
+
+def _computed(model: nn.Module) -> Iterator[Tensor]:
+    """What lies in the model's layers as a result of computing with gradients; copy.deepcopy refuses it.
+
+    Such is the weight that torch.nn.utils.weight_norm leaves in its layer: the next forward computes it anew.
+    """
+    for module in model.modules():
+        for value in (*vars(module).values(), *module.buffers(recurse=False)):
+            if isinstance(value, Tensor) and not value.is_leaf:
+                yield value
+
+
+def _own_name(model: nn.Module, name: str) -> str:
+    """The layer's name in this model, whose wrappers may be others than when the name was taken."""
+    names = dict(model.named_modules())
+    if name in names:
+        return name
+    behind = [own for own in names if _unwrapped(own) == _unwrapped(name)]
+    return behind[0] if len(behind) == 1 else name
+
+
+def _unwrapped(name: str) -> str:
+    """The name without what wrappers put before it."""
+    first, _, rest = name.partition(".")
+    return _unwrapped(rest) if first in WRAPPERS else name
 
 
 def _shares(module: nn.Module, classifier: Classifier) -> dict[str, nn.Module]:
@@ -109,8 +154,14 @@ def _placed(new: nn.Module, old: nn.Module) -> nn.Module:
     """``new`` in the place of ``old``: its kind of input, device, dtype and mode."""
     place = next(old.parameters(), None)
     if place is not None:
+        if place.is_meta:
+            raise ValueError("the old classifier has no values (device meta); load the model's weights first")
+        if not place.is_floating_point():
+            raise ValueError(f"the old classifier is stored as {place.dtype}; expected a model that is not quantised")
         new = new.to(device=place.device, dtype=place.dtype)
-    if not all(bool(torch.isfinite(value).all()) for value in new.parameters()):
+    # One-byte floats are unknown to isfinite.
+    values = [value.float() if value.itemsize == 1 else value for value in (*new.parameters(), *new.buffers())]
+    if not all(bool(torch.isfinite(value).all()) for value in values):
         dtype = "its dtype" if place is None else place.dtype
         raise ValueError(f"the new classifier is not finite in {dtype}; expected values within the old layer's range")
     if isinstance(old, nn.Conv2d):

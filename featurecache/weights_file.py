@@ -22,11 +22,13 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from featurecache.inert import INERT
+from featurecache.inert import INERT, building_only
+from featurecache.pickled_calls import check_calls
 from featurecache.quoting import shown
 from featurecache.weights_layouts import PLAIN, SCALES, fold_scales, located
 
 PREFIX = "module."  # what DataParallel and DistributedDataParallel put before every name
+ENDINGS = (".safetensors", ".pt", ".pth", ".bin", ".tar")  # of weights files
 COUNTER = "n_averaged"  # beside the names of torch.optim.swa_utils.AveragedModel
 
 DTYPES = {
@@ -81,6 +83,10 @@ class WeightsFile:
         if others:
             fold_scales(state)
         return state
+
+    def holds(self, name: str) -> bool:
+        """Whether a tensor of state() is in this file."""
+        return any(part.prefix + name in part.entries for part in self.parts)
 
     def place(self, name: str) -> tuple[dict[str, Tensor], str]:
         """The dictionary in the file that holds a tensor, and the tensor's name there.
@@ -151,8 +157,9 @@ def _read_pickle(path: Path) -> dict[Any, Any]:
     """The object in a PyTorch file, a dictionary of plain types and tensors."""
     with path.open("rb") as stream:
         check_archive(stream)
+        check_calls(stream)
         try:
-            with warnings.catch_warnings(), torch.serialization.safe_globals(INERT):
+            with warnings.catch_warnings(), building_only(INERT):
                 warnings.simplefilter("ignore")  # about tensor kinds that are refused below
                 root = torch.load(stream, map_location="cpu", weights_only=True)
         except Exception as error:  # a damaged pickle raises anything

@@ -44,6 +44,14 @@ def located(root: dict[Any, Any], *, ema: bool) -> tuple[dict[Any, Any], ...]:
     return (root,)
 
 
+def has_both(root: dict[Any, Any]) -> bool:
+    """Whether a file's object holds averaged weights beside the plain ones.
+
+    root: the object in the file.
+    """
+    return bool(_among(root, AVERAGED)) and (bool(_among(root, PLAIN)) or isinstance(root.get(PAPER), dict))
+
+
 def _among(root: Mapping[Any, Any], keys: tuple[str, ...]) -> list[str]:
     """The keys that hold tensors; where none does, those that hold a dictionary at all."""
     found = [key for key in keys if isinstance(root.get(key), dict)]

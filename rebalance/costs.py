@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Floats = NDArray[np.float64]
+LARGEST = 1e100  # the sum of such costs over any number of rows is still finite
 
 
 def check_costs(costs: ArrayLike, num_classes: int, *, name: str = "costs") -> Floats:
@@ -32,6 +33,8 @@ def check_costs(costs: ArrayLike, num_classes: int, *, name: str = "costs") -> F
         raise ValueError(
             f"{name}: taking class {label} for {prediction} costs {array[label, prediction]}; expected finite numbers"
         )
+    if np.abs(array).max() > LARGEST:
+        raise ValueError(f"{name} hold {array.flat[np.abs(array).argmax()]:.3g}; expected costs up to {LARGEST:g}")
     return array
 
 

@@ -24,7 +24,20 @@ MAY_IMPORT = {
     "rebalance": {"rebalance", "cli"},
     "rebalance_cli": {"cli"},
     "cli": set[str](),  # the folder's name, never an import
-    **{name: {"featurecache"} for name in ("h5py", "PIL", "timm", "torchvision", "transformers", "pyarrow")},
+    **{
+        name: {"featurecache"}
+        for name in (
+            "h5py",
+            "PIL",
+            "timm",
+            "torchvision",
+            "transformers",
+            "pyarrow",
+            "onnx",
+            "onnxruntime",
+            "onnxscript",
+        )
+    },
     **{name: {"rebalance"} for name in ("sklearn", "scipy", "matplotlib", "jinja2", "markupsafe")},
     **{name: {"cli"} for name in ("click", "pandas", "rich")},
 }

@@ -46,8 +46,9 @@ def judging_split(cache: FeatureCache, rule: Rule, in_turn: str | None) -> Split
     if split.seen and not rule.allow_seen:
         others = [name for name in cache if name != on and not cache.plan.splits[name].seen]
         raise ValueError(
-            f"{on} cannot tune: the backbone was trained on these rows, on which the joint head looks perfect; "
-            f"use --on {others[0] if others else 'a held-out split'}, or --allow-seen to do it all the same"
+            f"{on} cannot tune: the backbone was trained on these rows, on which its classifier looks perfect; "
+            f"use --on {others[0] if others else 'a held-out split'}, or --allow-seen to do it all the same (rows it "
+            "never saw are extracted with --seen none, or written with featurecache.write(…, seen=False))"
         )
     return split
 
@@ -105,12 +106,15 @@ def chosen_head(
     return replace(tuned, head=head)
 
 
-def doubts(tuned: Tuned, judging: Split) -> list[str]:
-    """Why a choice may be worth little, a sentence each: it beats nothing, ends its grid, or few rows judged it."""
+def doubts(tuned: Tuned, judging: Split, *, beside_joint: bool = False) -> list[str]:
+    """Why a choice may be worth little, a sentence each: it beats nothing, ends its grid, or few rows judged it.
+
+    beside_joint: whether the joint head's own value is shown beside it, so that it need not be said who is better.
+    """
     import numpy as np
 
     found = []
-    if tuned.before is not None and tuned.value <= tuned.before:
+    if not beside_joint and tuned.before is not None and tuned.value <= tuned.before:
         found.append(
             f"on {judging.name} this is no better than the joint head: its rows do not tell enough to choose; judge it "
             "on more of them before you use it"

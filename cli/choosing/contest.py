@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from featurecache import FeatureCache, Split
     from rebalance import LinearHead
 
+    from ..judging.columns import Column
+    from ..judging.judged import Criteria
+
 JOINT, ON_TOP = "joint", "temperature"
 SAME = 1e-9  # values of a metric that differ by less are equal: sums over the same rows, rounded
 
@@ -47,9 +50,10 @@ class Entry:
     seconds: float = 0.0
 
 
-def best(entries: Sequence[Entry]) -> Entry | None:
-    """The entry of the best value, the first of equals; None where no value is known."""
-    judged = [(entry.value, entry) for entry in entries if entry.value is not None]
+def best(entries: Sequence[Entry], *, lower: bool = False) -> Entry | None:
+    """The entry of the best value, the first of equals; None where no value is known. lower: whether less is better."""
+    sign = -1 if lower else 1
+    judged = [(sign * entry.value, entry) for entry in entries if entry.value is not None]
     highest = max((value for value, _ in judged), default=0.0)
     return next((entry for value, entry in judged if value >= highest - SAME), None)
 
@@ -58,14 +62,17 @@ def best(entries: Sequence[Entry]) -> Entry | None:
 class Contest:
     """The methods' heads on a cache.
 
-    joint: the cache's own head, or None. judging: the split whose rows choose. rule: how. kept: where heads lie.
-    seed: of everything that is drawn.
+    joint: the cache's own head, or None. judging: the split whose rows choose. rule: how a method's hyperparameters are
+    chosen. goal: the figure that one of the heads is chosen by. by: the prior and costs it is under. kept: where heads
+    lie. seed: of everything that is drawn.
     """
 
     cache: FeatureCache
     joint: LinearHead | None
     judging: Split
     rule: Rule
+    goal: Column
+    by: Criteria
     kept: KeptHeads
     seed: int
 
@@ -78,11 +85,20 @@ class Contest:
             *([ON_TOP] if ON_TOP in names else []),
         ]
 
+    def best(self, entries: Sequence[Entry]) -> Entry | None:
+        """The entry that is best by the goal, the first of equals; None where no value is known."""
+        return best(entries, lower=self.goal.lower)
+
+    def given(self, name: str, head: LinearHead, file: Path | None) -> Entry:
+        """A head that is no method's: it may be chosen too, unless it was fitted on the rows that choose."""
+        fitted = self.rule.folds is not None or head.record.get("fitted_on") == self.judging.name
+        return Entry(name, head, file, None if fitted else self._figure(head))
+
     def entries(self, names: Sequence[str]) -> Iterator[Entry]:
         """What becomes of every method, in their `order`; ON_TOP goes on top of the best of the others."""
         made: list[Entry] = []
         for name in self.order(names):
-            made.append(self._entry(name, best(made) if name == ON_TOP else None))
+            made.append(self._entry(name, self.best(made) if name == ON_TOP else None))
             yield made[-1]
 
     def _entry(self, name: str, base: Entry | None) -> Entry:
@@ -103,12 +119,16 @@ class Contest:
         return replace(entry, seconds=time.perf_counter() - began)
 
     def _made(self, name: str, title: str, base: Entry | None) -> Entry:
+        from rebalance import METHODS
+
         if name == JOINT:
             if self.joint is None:
                 raise ValueError("the cache has no head of its own")
             return Entry(title, self.joint, value=self._value(name, self.joint))
         if name == ON_TOP and base is None:
             raise ValueError("there is no head to put it on top of")
+        if METHODS[name].on == "val" and self._fitted_on(name) not in self.cache:
+            raise ValueError("it is fitted on held-out rows, and there is no split val: leave it out of --methods")
         origin = self._origin(name, base)
         path, found = self.kept.find(title.replace(" + ", "-"), origin)
         damage = found if isinstance(found, str) else None
@@ -130,19 +150,29 @@ class Contest:
             return head, [text for text in [unfinished(head)] if text]
         grid = {key: [value] for key, value in seed.items()}
         tuned = chosen_head(name, self.cache, start, self.judging, self._rule(name), grid=grid, seed=self.seed)
-        return tuned.head, [*([text] if (text := unfinished(tuned.head)) else []), *doubts(tuned, self.judging)]
+        return tuned.head, [
+            *([text] if (text := unfinished(tuned.head)) else []),
+            *doubts(tuned, self.judging, beside_joint=True),
+        ]
 
     def _value(self, name: str, head: LinearHead) -> float | None:
         """The metric on the judging rows, None where the head was fitted on them; of folds, that of their heads."""
-        from rebalance import METHODS, evaluate_head
+        from rebalance import METHODS
 
         line = METHODS[name]
         if line.on == "val":
             return None
         if line.on and self.rule.folds:
             return float(head.record["tuned"]["value"])
-        report = evaluate_head(head, self.judging.features, self.judging.labels)
-        return float(getattr(report, self.rule.metric))
+        return self._figure(head)
+
+    def _figure(self, head: LinearHead) -> float:
+        """The goal of a head on the judging rows."""
+        from rebalance import evaluate_head
+
+        rows = self.judging
+        report = evaluate_head(head, rows.features, rows.labels, target_prior=self.by.target_prior, costs=self.by.costs)
+        return float(getattr(report, self.goal.key))
 
     def _rule(self, name: str) -> Rule:
         """The rule of a method: one that fits nothing has no use for folds."""

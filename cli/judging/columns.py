@@ -37,9 +37,9 @@ class Column:
             case "small percent":
                 return f"{100 * value:.2f}"
             case "number":
-                return f"{value:.3f}"
+                return f"{value:.3f}" if abs(value) < 1e4 else f"{value:.3g}"
             case "cost":
-                return f"{value:.4g}"
+                return f"{value:.4g}" if abs(value) >= 1e-9 else "0"  # the rounding of a sum is no cost
 
     def signed(self, value: float) -> str:
         """The value with its sign, which one that rounds to zero has not."""
@@ -47,30 +47,40 @@ class Column:
         return f"{'-' if value < 0 else '+'}{text}" if text.strip("0.") else text
 
     def cell(self, head: Mapping[str, Any]) -> str:
-        """The figure of a head, with half of its interval; a dash where it is not defined."""
+        """The figure of a head, with half of its interval, or all of a lopsided one; a dash where it is not defined."""
         if head[self.key] is None:
             return DASH
-        ends = head["intervals"].get(self.key) if self.half else None
-        return self.text(head[self.key]) + ("" if ends is None else f"±{self.text((ends[1] - ends[0]) / 2)}")
+        value, ends = head[self.key], head["intervals"].get(self.key) if self.half else None
+        if ends is None:
+            return self.text(value)
+        below, above = value - ends[0], ends[1] - value
+        if max(below, above) > 1.5 * min(below, above) and self.text(below) != self.text(above):
+            return f"{self.text(value)} [{self.text(ends[0])}, {self.text(ends[1])}]"
+        return f"{self.text(value)}±{self.text((below + above) / 2)}"
+
+    def spanned(self, found: Mapping[str, float | None]) -> str:
+        """A difference with its interval, where it has one."""
+        value, low, high = (found[key] for key in ("value", "low", "high"))
+        text = self.signed(value or 0.0)
+        return text if low is None or high is None else f"{text} [{self.signed(low)}, {self.signed(high)}]"
 
     def difference(self, head: Mapping[str, Any]) -> Cell:
-        """What the head has more than joint, with the interval; coloured where that leaves zero out."""
+        """What the head has more than another, with the interval; coloured where that leaves zero out."""
         found = (head["difference"] or {}).get(self.key)
         if found is None:
             return DASH
-        if found["low"] is None:
-            return self.signed(found["value"])
-        text = f"{self.signed(found['value'])} [{self.signed(found['low'])}, {self.signed(found['high'])}]"
-        if found["low"] <= 0 <= found["high"]:
+        text = self.spanned(found)
+        if found["low"] is None or found["low"] <= 0 <= found["high"]:
             return text
         return text, GAIN if (found["low"] > 0) != self.lower else LOSS
 
 
+TOP1 = Column("top-1", "top1")
 BALANCED = Column("balanced", "balanced")
 TOP5 = Column("top-5", "top5")
 COST = Column("cost a row", "cost", "cost", lower=True)
 ACCURACY = (
-    Column("top-1", "top1"),
+    TOP1,
     TOP5,
     BALANCED,
     Column("many", "many"),
@@ -89,6 +99,7 @@ PROBABILITIES = (
     Column("equal mass", "ece_equal_mass", lower=True),
     Column("class-wise", "ece_classwise", "small percent", lower=True),
 )
+GOALS = {column.key: column for column in (BALANCED, TOP1, COST)}  # what heads may be ranked by
 COSTS = (COST, Column("of least expected cost", "minimum_risk_cost", "cost", lower=True))
 MEANS = (
     Column("worst", "worst"),

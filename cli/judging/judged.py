@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from featurecache import FeatureCache
     from rebalance import LinearHead, Report, Shots
     from rebalance.report.drawing import Drawing
+    from rebalance.report.gallery import Gallery
 
     from .options import Judging
 
@@ -46,11 +47,14 @@ def criteria(opened: FeatureCache, options: Judging) -> Criteria:
     from rebalance.costs import read_costs
 
     from ..caches import train_counts
+    from .cones import read_cones
     from .target_prior import read_target_prior
 
     _ = opened[options.split]
     counts = train_counts(opened)
     prior = None if options.target_prior is None else read_target_prior(options.target_prior, opened, counts)
+    if options.cones is not None:
+        read_cones(options.cones, opened.num_classes, opened.class_names)
     costs = None if options.costs is None else read_costs(options.costs, opened.num_classes, opened.class_names)
     return Criteria(counts, options.groups, prior, costs)
 
@@ -135,7 +139,9 @@ def finish(
         payload["predictions"] = str(options.predictions)
     if options.figures is None and not page:
         return []
-    drawn = _drawings(opened, judged, reports, options, before, after)
+    hung = _drawings(opened, judged, reports, options, before, after)
+    drawn = hung.drawings
+    payload["notes"] += hung.notes
     if options.figures is not None and first():
         options.figures.mkdir(exist_ok=True)
         payload["figures"] = [str(path) for drawing in drawn for path in drawing.save(options.figures)]
@@ -153,13 +159,14 @@ def _drawings(
     options: Judging,
     before: str | None,
     after: str | None,
-) -> list[Drawing]:
-    from rebalance.report.gallery import Judged, drawings
+) -> Gallery:
+    from rebalance.report.gallery import Judged, gallery
 
     from ..caches import train_counts
+    from .cones import read_cones
 
-    rows = opened[options.split]
-    return drawings(
+    rows, cones = opened[options.split], options.cones
+    return gallery(
         [Judged(name, head, reports[name]) for name, head in judged.items()],
         counts=train_counts(opened),
         class_names=opened.class_names,
@@ -168,6 +175,7 @@ def _drawings(
         tuning=_tuning_rows(opened, judged),
         before=before or JOINT,
         after=after,
+        classes=None if cones is None else read_cones(cones, opened.num_classes, opened.class_names),
     )
 
 

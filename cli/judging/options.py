@@ -11,6 +11,7 @@ import click
 
 from ..gathered import gathered
 from ..options import shots_option
+from .cones import check_cones
 from .target_prior import check_target_prior
 
 if TYPE_CHECKING:
@@ -42,7 +43,8 @@ class Judging(Files):
 
     split: the one to report. shots: the bounds of the groups. few_includes_bound: whether a class on the lower one is
     few. target_prior: a word or a file, see `target_prior.read_target_prior`. costs: a file of K x K. replicates: of
-    the bootstrap, 0 for no intervals. full: whether every figure and every class is shown.
+    the bootstrap, 0 for no intervals. full: whether every figure and every class is shown. cones: which three classes
+    decision cones are drawn of, see `cones.read_cones`.
     ValueError where a value makes no sense whatever the cache.
     """
 
@@ -53,13 +55,22 @@ class Judging(Files):
     costs: Path | None
     replicates: int
     full: bool
+    cones: str | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.target_prior is not None:
             check_target_prior(self.target_prior)
         if self.costs is not None and not self.costs.is_file():
-            raise ValueError(f"--costs {self.costs}: no such file; expected a .csv of K x K numbers")
+            raise ValueError(f"--costs {self.costs}: no file; expected a .csv of K x K numbers")
+        if self.cones is not None:
+            check_cones(self.cones)
+
+    def goal(self, metric: str = "balanced") -> str:
+        """The figure that heads are ranked by: what mistakes cost, accuracy under the prior, or else the metric."""
+        if self.costs is not None:
+            return "cost"
+        return metric if self.target_prior is None else "top1"
 
     @property
     def groups(self) -> Shots:
@@ -94,7 +105,7 @@ judging_options = gathered(
     ),
     click.option(
         "--replicates",
-        type=click.IntRange(0),
+        type=click.IntRange(0, 100_000),
         default=1000,
         show_default=True,
         help="Of the bootstrap that the 95 % intervals are from; 0 for none.",
@@ -111,6 +122,12 @@ judging_options = gathered(
         type=click.Path(path_type=Path),
         metavar="FOLDER",
         help="Write all drawings there, each as .svg, .png and the .csv of its numbers.",
+    ),
+    click.option(
+        "--cones",
+        metavar="A,B,C",
+        help="The three classes, by name or id, that the drawing of decision cones is of  [default: a rare class that "
+        "gained, and the two it was most often taken for].",
     ),
 )
 

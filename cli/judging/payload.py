@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..options import Common
+from .columns import GOALS
 from .scoreboard import JOINT, TUNED_ON_SEEN
 
 if TYPE_CHECKING:
@@ -26,10 +27,14 @@ def payload_of(
     options: Judging,
     common: Common,
     files: Mapping[str, Path | None],
+    *,
+    against: str = JOINT,
+    metric: str = "balanced",
 ) -> dict[str, Any]:
-    """Everything that is known of the heads, as plain JSON values; the head of best balanced accuracy first.
+    """Everything that is known of the heads, as plain JSON values; the best first, by `Judging.goal`.
 
-    reports, files: by head; None for a head that is no file.
+    reports, files: by head; None for a head that is no file. against: the head whose figures are taken from the
+    others'. metric: what is best where neither prior nor costs are given.
     """
     from ..caches import train_counts
 
@@ -40,19 +45,22 @@ def payload_of(
     notes = list(dict.fromkeys(note for report in reports.values() for note in report.notes))
     if counts is None:
         notes.append("the cache has no split called train, so no class is many, medium or few")
-    ranked = sorted(reports, key=lambda name: -reports[name].balanced)
+    goal = GOALS[options.goal(metric)]
+    ranked = sorted(reports, key=lambda name: getattr(reports[name], goal.key) * (1 if goal.lower else -1))
     return {
         "cache": str(cache_path),
         "split": options.split,
         "rows": len(rows),
         "shots": {"few": options.shots[0], "many": options.shots[1], "closed": options.few_includes_bound},
-        "rule": some.rule,
+        "rule": some.rule if counts is not None else "no shot groups, for the cache has no training rows",
         "target_prior": options.target_prior and Path(options.target_prior).name,
         "costs": None if options.costs is None else options.costs.name,
         "replicates": options.replicates,
         "seed": common.seed,
+        "goal": goal.key,
+        "against": against if against in reports else None,
         "notes": notes,
-        "heads": [_entry(name, heads[name], reports, rows, files.get(name)) for name in ranked],
+        "heads": [_entry(name, heads[name], reports, rows, files.get(name), against) for name in ranked],
         "failed": [],
         "chosen": None,
         "chosen_on": None,
@@ -80,27 +88,36 @@ def marks(head: LinearHead, rows: Split) -> list[str]:
 
 
 def _entry(
-    name: str, head: LinearHead, reports: Mapping[str, Report], rows: Split, file: Path | None
+    name: str, head: LinearHead, reports: Mapping[str, Report], rows: Split, file: Path | None, against: str
 ) -> dict[str, Any]:
     """One head of the payload."""
     from rebalance.metrics import FIGURES
 
-    report, joint = reports[name], reports.get(JOINT)
+    report, other = reports[name], reports.get(against)
     difference = mcnemar = None
-    if joint is not None and name != JOINT:
-        found = report.difference(joint)
+    if other is not None and name != against:
+        found = report.difference(other)
         difference = {figure: found[figure].to_dict() for figure in FIGURES if figure in found}
-        test = report.mcnemar(joint)
-        mcnemar = {"only_head": test.only_self, "only_joint": test.only_other, "p": test.p}
+        test = report.mcnemar(other)
+        mcnemar = {"only_head": test.only_self, "only_other": test.only_other, "p": test.p}
     return {
         "name": name,
         **report.to_dict(),
         "difference": difference,
         "mcnemar": mcnemar,
+        "confusions": _confusions(report),
         "marks": marks(head, rows),
         "record": _finite(dict(head.record)),
         "file": None if file is None else str(file),
     }
+
+
+def _confusions(report: Report) -> list[list[int]]:
+    """Label, prediction and rows of every wrong pair that occurs, most rows first."""
+    from rebalance.metrics import confusions
+
+    found = confusions(report.results, len(report.class_rows))
+    return [[int(value) for value in pair] for pair in zip(*found, strict=True)]
 
 
 def _finite(value: Any) -> Any:

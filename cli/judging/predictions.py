@@ -20,7 +20,8 @@ def write_predictions(path: Path, rows: Split, reports: Mapping[str, Report]) ->
     """Write a row a row of the split: id, label, and of every head its prediction, confidence and whether it is right.
 
     path: .csv or .parquet; it appears when it is whole. rows: the split. reports: of the heads on it, by name, in the
-    order of the columns. Classes are ids; a row without a label has an empty label, and nothing is right or wrong.
+    order of the columns; where there are costs also the decision of least expected cost. Classes are ids; a row without
+    a label has an empty label, and nothing is right or wrong.
     """
     columns = _columns(rows, reports)
     if path.suffix.lower() == ".parquet":
@@ -38,6 +39,8 @@ def _columns(rows: Split, reports: Mapping[str, Report]) -> dict[str, NDArray[An
         columns[f"prediction_{name}"] = report.results.every_prediction
         columns[f"confidence_{name}"] = report.results.every_confidence
         columns[f"correct_{name}"] = report.results.every_prediction == rows.labels
+        if report.results.every_minimum_risk is not None:
+            columns[f"minimum_risk_{name}"] = report.results.every_minimum_risk
     return columns
 
 

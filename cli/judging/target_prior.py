@@ -1,11 +1,12 @@
-"""The value of ``--target-prior``: in which shares the classes are supposed to come."""
+"""The value of ``--target-prior``: in which shares the classes are supposed to come; and of options like it."""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..output import clean
 
@@ -21,6 +22,20 @@ ROUNDING = 1e-3  # how far from 1 shares may sum that were written with few digi
 MAX_BYTES = 2**26
 
 
+@dataclass(frozen=True)
+class Classes:
+    """Whose shares they are.
+
+    number: K. names: K of them, or None. counts: (K,) training rows a class, or None. unknown: what to say, after the
+    option, where counts are needed and there are none.
+    """
+
+    number: int
+    names: Sequence[str] | None
+    counts: NDArray[np.int64] | None
+    unknown: str
+
+
 def check_target_prior(value: str) -> None:
     """ValueError unless it is a word that is known, with a ratio from 1 where it takes one, or a file that is there."""
     word, ratio = _word(value)
@@ -31,38 +46,66 @@ def check_target_prior(value: str) -> None:
 
 
 def read_target_prior(value: str, cache: FeatureCache, counts: NDArray[np.int64] | None) -> NDArray[np.float64]:
+    """The shares (K,) of the classes, with sum 1, as `read_prior` reads them.
+
+    cache: whose classes they are. counts: (K,) training rows a class, None where they are not known.
+    """
+    check_target_prior(value)
+    unknown = (
+        f"{cache.path} has no training rows (no split called train), so the classes have no training counts; give a "
+        "file of shares, one a class"
+    )
+    return read_prior("--target-prior", value, Classes(cache.num_classes, cache.class_names, counts, unknown))
+
+
+def with_shares(hyperparameters: Mapping[str, Any], cache: FeatureCache) -> dict[str, Any]:
+    """A method's hyperparameters, in which a target prior that was to be read is a list of K shares of any sum.
+
+    ValueError where it does not suit the classes of the cache.
+    """
+    from ..caches import train_counts
+    from ..parameter_types import Shares
+
+    unknown = f"{cache.path} has no split called train, so the classes have no training counts"
+    classes = Classes(cache.num_classes, cache.class_names, train_counts(cache), unknown)
+    return {
+        name: read_prior(f"--{name.replace('_', '-')}", value, classes, whole=False).tolist()
+        if isinstance(value, Shares)
+        else value
+        for name, value in hyperparameters.items()
+    }
+
+
+def read_prior(option: str, value: str, classes: Classes, *, whole: bool = True) -> NDArray[np.float64]:
     """The shares (K,) of the classes, with sum 1.
 
-    value: uniform, train, forward:RATIO, backward:RATIO (of the training counts), or a file: K numbers; or a .csv
-    with one column, or two, class and share, the class by name or id. cache: whose classes they are.
-    counts: (K,) training rows a class, None where they are not known.
+    option: what messages call the value. value: uniform, train, forward:RATIO, backward:RATIO (of the training
+    counts), or a file: K numbers; or a .csv with one column, or two, class and share, the class by name or id.
+    whole: whether the shares of a file must sum to 1; if not, they come as they are.
     ValueError when the file is none of this, its shares do not sum to 1, or the counts are needed and not known.
     """
     import numpy as np
 
     from rebalance.prior import as_prior, shifted_prior
 
-    check_target_prior(value)
-    classes = cache.num_classes
     word, ratio = _word(value)
     if word == "uniform":
-        return np.full(classes, 1 / classes)
+        return np.full(classes.number, 1 / classes.number)
     if word is not None:
+        counts = classes.counts
         if counts is None or not counts.any():
-            raise ValueError(
-                f"--target-prior {value}: {cache.path} has no training rows (no split called train), so the classes "
-                "have no training counts; give a file of shares, one a class"
-            )
+            raise ValueError(f"{option} {value}: {classes.unknown}")
         if word == "train":
             return np.asarray(counts / counts.sum(), dtype=np.float64)
         return np.asarray(shifted_prior(counts, _ratio(ratio), backward=word == "backward"))
-    shares = _read(Path(value), classes, cache.class_names)
-    found = as_prior(shares, classes, name=f"--target-prior {clean(value, 200)}: the shares").numpy()
+    said = f"{option} {clean(value, 200)}"
+    shares = _read(Path(value), classes.number, classes.names, said)
+    found = as_prior(shares, classes.number, name=f"{said}: the shares").numpy()
+    if not whole:
+        return np.asarray(shares)
     total = float(np.sum(shares))
     if abs(total - 1) > ROUNDING:
-        raise ValueError(
-            f"--target-prior {clean(value, 200)}: the shares sum to {total:.6g}; expected 1: divide each by {total:.6g}"
-        )
+        raise ValueError(f"{said}: the shares sum to {total:.6g}; expected 1: divide each by {total:.6g}")
     return found
 
 
@@ -82,9 +125,8 @@ def _ratio(text: str) -> float:
     return ratio if ratio < float("inf") else float("nan")
 
 
-def _read(path: Path, classes: int, names: Sequence[str] | None) -> list[float]:
-    """The numbers of a file in the order of the classes."""
-    said = f"--target-prior {clean(str(path), 200)}"
+def _read(path: Path, classes: int, names: Sequence[str] | None, said: str) -> list[float]:
+    """The numbers of a file in the order of the classes; said: what messages begin with."""
     if path.stat().st_size > MAX_BYTES:
         raise ValueError(f"{said}: {path.stat().st_size} bytes; expected {classes} numbers, one a class")
     try:
@@ -94,7 +136,7 @@ def _read(path: Path, classes: int, names: Sequence[str] | None) -> list[float]:
         raise ValueError(f"{said}: not a text file; expected {classes} numbers, one a class") from None
     if all(len(row) == 1 for row in rows):
         cells = [row[0] for row in rows]
-        if len(cells) > 1 and _number(cells[0]) is None:
+        if len(cells) > 1 and _number(cells[0].split()[0]) is None:
             del cells[0]  # the name of the column
         words = [word for cell in cells for word in cell.split()]
     elif len(rows) == 1:

@@ -36,6 +36,7 @@ TRIALS = (
     Trial("timm", "timm: models"),
     Trial("transformers", "hf: models"),
     Trial("pyarrow", "parquet files"),
+    Trial("onnx", "onnx files"),
 )
 
 Running = Mapping[Trial, "subprocess.Popen[bytes]"]

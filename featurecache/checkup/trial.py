@@ -74,11 +74,31 @@ def pyarrow() -> str:
     return "written and read"
 
 
+def onnx() -> str:
+    """A layer as an ONNX file, run by onnxruntime."""
+    import tempfile
+    from pathlib import Path
+
+    import torch
+
+    from featurecache.export import export_onnx, open_program
+
+    layer, rows = torch.nn.Linear(3, 2), torch.ones(4, 3)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "layer.onnx"
+        opset = export_onnx(layer, rows[:2], path)
+        apart = float((open_program(path)(rows) - layer(rows)).abs().max())
+    if not apart < 1e-5:
+        raise ValueError(f"its logits are {apart:.2g} away from the layer's")
+    return f"a layer was written (opset {opset}) and run"
+
+
 TRIALS: dict[str, Callable[[], str]] = {
     "torchvision": torchvision,
     "timm": timm,
     "transformers": transformers,
     "pyarrow": pyarrow,
+    "onnx": onnx,
 }
 
 

@@ -14,7 +14,9 @@ from torch import Tensor
 from featurecache.convert.blocks import flat, table_blocks
 from featurecache.convert.columns import Block
 from featurecache.disk import open_regular
+from featurecache.inert import building_only
 from featurecache.layout import shown as shown_path
+from featurecache.pickled_calls import check_calls
 from featurecache.quoting import shown
 from featurecache.weights_file import DTYPES, check_archive, is_held
 
@@ -45,10 +47,11 @@ def _load(path: Path) -> Any:
     """The object in the file."""
     with open_regular(path) as file:
         check_archive(file)
+        check_calls(file)
         archive = file.read(4) == b"PK\3\4"
         file.seek(0)
         try:
-            with warnings.catch_warnings():
+            with warnings.catch_warnings(), building_only(()):
                 warnings.simplefilter("ignore")  # about kinds of tensors that are refused below
                 # Only a file that is named can be mapped; an older kind, no archive, cannot be at all.
                 return torch.load(path if archive else file, map_location="cpu", weights_only=True, mmap=archive)

@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 
 from featurecache.disk import open_regular, replacing
+from featurecache.inert import building_only
+from featurecache.pickled_calls import check_calls
 from featurecache.quoting import shown
 from featurecache.weights_file import check_archive, is_held
 
@@ -51,7 +53,9 @@ def read_state(path: Path, run: Mapping[str, Any] | None = None) -> dict[str, An
     try:
         with open_regular(path) as stream:
             check_archive(stream)
-            found = torch.load(stream, map_location="cpu", weights_only=True)
+            check_calls(stream)
+            with building_only(()):
+                found = torch.load(stream, map_location="cpu", weights_only=True)
         written = json.loads(found["run"])
         usable = found["format"] == FORMAT and isinstance(written, dict) and _honest(found)
     except OSError:
@@ -81,9 +85,15 @@ def _compare(path: Path, written: dict[str, Any], run: dict[str, Any]) -> None:
 
 def _honest(value: object) -> bool:
     """Whether all tensors within are plain ones that the file holds in full."""
-    if isinstance(value, Tensor):
-        plain = value.layout == torch.strided and not value.is_quantized and value.device.type == "cpu"
-        return plain and (not value.numel() or is_held(value))
-    if isinstance(value, Mapping):
-        return all(map(_honest, value.values()))
-    return all(map(_honest, value)) if isinstance(value, list | tuple) else True
+    met: set[int] = set()  # lists that hold one another many times over are looked at once
+    waiting = [value]
+    while waiting:
+        each = waiting.pop()
+        if isinstance(each, Tensor):
+            plain = each.layout == torch.strided and not each.is_quantized and each.device.type == "cpu"
+            if not (plain and (not each.numel() or is_held(each))):
+                return False
+        elif isinstance(each, Mapping | list | tuple) and id(each) not in met:
+            met.add(id(each))
+            waiting += each.values() if isinstance(each, Mapping) else each
+    return True

@@ -48,8 +48,11 @@ def geometric_mean(recalls: Floats) -> Floats:
 
 
 def macro_f1(right: Floats, rows: Floats, predicted: Floats) -> Floats:
-    """The mean F1 (…) over the classes that have rows or predictions."""
-    return np.asarray(np.nanmean(f1(right, rows, predicted), axis=0))
+    """The mean F1 (…) over the classes that have rows.
+
+    scikit-learn's also counts a class without rows, as 0, where one row is wrongly predicted as it.
+    """
+    return np.asarray(f1(right, rows, predicted)[rows > 0].mean(axis=0))
 
 
 def weighted_f1(right: Floats, rows: Floats, predicted: Floats) -> Floats:
@@ -59,9 +62,8 @@ def weighted_f1(right: Floats, rows: Floats, predicted: Floats) -> Floats:
 
 
 def macro_precision(right: Floats, rows: Floats, predicted: Floats) -> Floats:
-    """The mean precision (…) over the classes that have rows or predictions; 0 for one that is never predicted."""
-    met = (_wide(rows, right) > 0) | (predicted > 0)
-    return np.asarray(np.nan_to_num(precision(right, predicted)).sum(axis=0) / met.sum(axis=0))
+    """The mean precision (…) over the classes that have rows; 0 for one that is never predicted."""
+    return np.asarray(np.nan_to_num(precision(right, predicted))[rows > 0].mean(axis=0))
 
 
 def balanced_row_weights(labels: NDArray[np.int64]) -> Floats:

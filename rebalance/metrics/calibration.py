@@ -13,6 +13,8 @@ ECE_BINS = 15
 
 def bin_of(confidence: ArrayLike, bins: int) -> NDArray[np.int64]:
     """The bin (N,) of each confidence: bin b holds b/bins < confidence <= (b+1)/bins; exactly 0 is in the first."""
+    if bins < 1:
+        raise ValueError(f"{bins} bins; expected 1 or more, such as {ECE_BINS}")
     return np.searchsorted(np.arange(1, bins) / bins, np.asarray(confidence, dtype=np.float64), side="left")
 
 

@@ -23,6 +23,7 @@ from rebalance.prior import as_prior
 from rebalance.resampling import single_rows
 
 Floats = NDArray[np.float64]
+ENOUGH = 5  # rows of a class: of fewer the bootstrap shows too little spread, by a factor of (n - 1) / n in variance
 
 
 def evaluate(
@@ -45,6 +46,8 @@ def evaluate(
     replicates: of the bootstrap within the classes, for 95 % intervals; 0: none. seed: of its draws.
     ValueError when the shapes do not fit, a logit is NaN or infinite, or no row has a label.
     """
+    if len(logits.shape) != 2:
+        raise ValueError(f"logits have shape {tuple(logits.shape)}; expected (N, K), one row a sample")
     ask = _Question.of(as_labels(labels), width(logits), counts, shots, target_prior, costs, replicates, seed)
     ask.refuse_other_rows(len(logits))
     return ask.answer(given_logits(logits))
@@ -164,12 +167,18 @@ class _Question:
         single, classes = single_rows(truth)
         if self.replicates and single:
             notes.append(f"{single} of {classes} classes have a single row, which the intervals take as certain")
+        few = int(((class_rows > 1) & (class_rows < ENOUGH)).sum())
+        if self.replicates and few:
+            notes.append(f"{few} of {classes} classes have fewer than {ENOUGH} rows, so the intervals are too narrow")
         shares = class_rows / class_rows.sum()
         if self.prior is not None:
             shares = np.where(class_rows > 0, self.prior, 0.0)
             missing = float(self.prior[class_rows == 0].sum())
             if not shares.any():
                 raise ValueError("target_prior is 0 for every class that has rows here; expected shares of these")
+            unweighted = int(((self.prior == 0) & (class_rows > 0)).sum())
+            if unweighted:
+                notes.append(f"{unweighted} of {classes} classes have no share in the target prior and are left out")
             if missing > 0:
                 notes.append(
                     f"{100 * missing:.3g} % of the target prior is on classes without rows, which nobody can judge: "

@@ -42,7 +42,7 @@ class Report:
     top1: share of rows that are right. top5: share whose label is among the five largest logits (more than 5 classes).
     balanced: mean recall over the classes that have rows. many, medium, few: the same over the classes of a shot
     group. worst, harmonic, geometric: the least, the harmonic and the geometric mean of those recalls.
-    macro_f1, macro_precision: means over the classes that have rows or predictions. weighted_f1: F1, every class
+    macro_f1, macro_precision: means over the classes that have rows. weighted_f1: F1, every class
     weighing its rows. nll: mean negative log-likelihood in nats. brier: mean squared distance of the probabilities to
     the label, from 0 to 2. ece: expected calibration error, 15 bins of equal width closed on the right.
     ece_equal_mass: the same over 15 bins of equally many rows. ece_classwise: the error of every class's own

@@ -31,7 +31,7 @@ class RowResults:
     distance to the one that is right, in [0, 2]. place: (n,), how many classes come before the right one.
     minimum_risk: (n,), the decision of least expected cost, None without costs.
     weights: (n,) with sum 1. likely: the probabilities class by class, for class-wise calibration.
-    every_prediction, every_confidence: (N,), of rows without a label too.
+    every_prediction, every_confidence, every_minimum_risk: (N,), of rows without a label too.
     """
 
     rows: Ids
@@ -46,6 +46,7 @@ class RowResults:
     likely: Likely
     every_prediction: Ids
     every_confidence: Floats
+    every_minimum_risk: Ids | None
 
     @property
     def correct(self) -> Bools:
@@ -83,6 +84,7 @@ def row_results(
     truth = labels.cpu().numpy()
     known = np.flatnonzero(truth >= 0)
     guess, place, confidence, nll, brier = (each.cpu().numpy() for each in found.tensors()[:5])
+    risk = None if found.risk is None else found.risk.cpu().numpy()
     return RowResults(
         rows=known,
         labels=truth[known],
@@ -91,11 +93,12 @@ def row_results(
         nll=nll[known],
         brier=brier[known],
         place=place[known],
-        minimum_risk=None if found.risk is None else found.risk.cpu().numpy()[known],
+        minimum_risk=None if risk is None else risk[known],
         weights=weights[known],
         likely=classwise.result(known),
         every_prediction=guess,
         every_confidence=confidence.clip(0.0, 1.0),
+        every_minimum_risk=risk,
     )
 
 

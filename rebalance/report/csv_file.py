@@ -14,6 +14,8 @@ import numpy as np
 
 # The signs that begin a formula, their full-width forms too, wherever a spreadsheet would find them after spaces.
 _FORMULA = re.compile(r"\s*[=+\-@\t\r＝＋－＠]")
+# The same behind a semicolon: spreadsheets that part cells there part ours too, be they quoted or not.
+_FORMULA_AFTER = re.compile(r";(?=[\s\"]*[=+\-@\t\r＝＋－＠])")
 # Control characters, the marks that turn the reading direction, line separators, and halves of surrogate pairs.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
@@ -58,7 +60,8 @@ def cell(value: object) -> str:
 def neutral(text: str) -> str:
     """The text such that no spreadsheet takes it for a formula; control characters become what Python writes for them.
 
-    One that begins like a formula gets an apostrophe in front, by which spreadsheets know a text.
+    One that begins like a formula gets an apostrophe in front, by which spreadsheets know a text; so does what stands
+    behind a semicolon, where a cell begins for spreadsheets of many countries.
     """
-    led = f"'{text}" if _FORMULA.match(text) else text
+    led = _FORMULA_AFTER.sub(";'", f"'{text}" if _FORMULA.match(text) else text)
     return _CONTROL.sub(lambda found: found[0].encode("unicode_escape", "surrogatepass").decode("ascii"), led)

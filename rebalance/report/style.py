@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -102,14 +102,22 @@ def label(name: str, limit: int = 30) -> str:
     return f" {shown}" if shown.startswith("_") else shown or "□"
 
 
+def head_labels(names: Iterable[str], limit: int = 26) -> dict[str, str]:
+    """What each head is called in a figure: its name, or its place among them where it has none that could be read."""
+    return {name: label(name, limit) if _readable(plain(name)) else f"head {i}" for i, name in enumerate(names, 1)}
+
+
 def class_labels(class_names: Sequence[str] | None, num_classes: int, limit: int = 24) -> list[str]:
     """What each class is called in a figure: its name, or its id where it has none that could be read."""
     if class_names is None:
         return [str(k) for k in range(num_classes)]
     shown = [plain(name, limit) for name in class_names]
-    return [
-        text if 2 * sum(char in "□�" for char in text) < len(text) else f"class {k}" for k, text in enumerate(shown)
-    ]
+    return [text if _readable(text) else f"class {k}" for k, text in enumerate(shown)]
+
+
+def _readable(shown: str) -> bool:
+    """Whether more of a name than half could be drawn."""
+    return 2 * sum(char in "□�" for char in shown) < len(shown)
 
 
 def _drawn(char: str) -> str:

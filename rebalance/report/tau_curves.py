@@ -15,6 +15,7 @@ from rebalance.methods import METHODS, Method, Path, hyperparameters, takes_coun
 from rebalance.metrics import balanced_row_weights
 from rebalance.report.drawing import Drawing
 from rebalance.report.figures import tau_curve
+from rebalance.report.style import head_labels
 from rebalance.search.path import Sweep
 
 Bools = NDArray[np.bool_]
@@ -28,19 +29,22 @@ def tau_curves(
     tuning: tuple[Features, Labels, str],
     counts: ArrayLike | None,
     groups: Mapping[str, Bools],
+    called: Mapping[str, str] | None = None,
 ) -> list[Drawing]:
     """A drawing for every head that an exact search on these rows made of the joint head, tau_norm's first.
 
     heads: by name. joint: what they start from. tuning: features (N, D), labels (N,) and the name of the split.
     counts: (K,) training rows, which some methods use. groups: masks (K,) of the shot groups.
+    called: what the heads are called in the pictures.
     Heads tuned elsewhere or on a grid, and heads that are not what their record says, have none. Under
     ranks.together() every rank calls it.
     """
     features, labels, split = tuning
     target = as_labels(labels)
     weights = measured(target.cpu().numpy(), groups)
+    shown = called or head_labels(heads)
     drawn: list[Drawing] = []
-    for called, head in sorted(heads.items(), key=lambda each: each[1].record.get("method") != FIRST):
+    for own, head in sorted(heads.items(), key=lambda each: each[1].record.get("method") != FIRST):
         found = _searched(head, split)
         if found is None:
             continue
@@ -56,7 +60,8 @@ def tau_curves(
         drawn.append(
             tau_curve(
                 {what: sweep.curve(shares) for what, shares in weights.items()},
-                method=called,
+                method=own,
+                called=shown[own],
                 parameter=path.parameter,
                 chosen=float(parameters[path.parameter]),
                 interval=interval,

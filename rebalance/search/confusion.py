@@ -8,6 +8,7 @@ sorted.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -101,10 +102,15 @@ class Cost:
 
 @dataclass(frozen=True)
 class MacroF1:
-    """The mean of 2 TP / (rows + predictions) over the classes that have either; labels: (N,)."""
+    """The mean of 2 TP / (rows + predictions) over the classes that have rows; labels: (N,)."""
 
     labels: Ids
     num_classes: int
+
+    @cached_property
+    def _present(self) -> int:
+        """How many classes have rows: the others have an F1 of 0, which no mean counts."""
+        return len(np.unique(self.labels))
 
     def _counts(self, predictions: Ids) -> tuple[Floats, Floats]:
         """True positives and rows plus predictions, (K,) each."""
@@ -116,13 +122,13 @@ class MacroF1:
 
     def value(self, predictions: Ids) -> float:
         right, size = self._counts(predictions)
-        return float(_f1(right, size).sum() / (size > 0).sum())
+        return float(_f1(right, size).sum() / self._present)
 
     def gains(self, predictions: Ids) -> Floats:
         # A prediction p adds 1 to the size of class p, and 1 to its true positives where it is right.
         right, size = self._counts(predictions)
         hit = predictions == self.labels
-        return np.asarray((2 * hit - _f1(right, size)[predictions]) / size[predictions] / (size > 0).sum())
+        return np.asarray((2 * hit - _f1(right, size)[predictions]) / size[predictions] / self._present)
 
     def curve(self, thresholds: Floats, others: Ids, raised: int) -> StepCurve:
         order = np.argsort(thresholds)
@@ -138,16 +144,14 @@ class MacroF1:
         of = left[groups]
         new_right, new_size = right[of] - hits_gone, size[of] - gone
         old_right, old_size = new_right + (label == left)[groups], new_size + 1
-        change, lost = np.empty(len(groups)), np.empty(len(groups))
+        change = np.empty(len(groups))
         change[groups] = _f1(new_right, new_size) - _f1(old_right, old_size)
-        lost[groups] = new_size == 0
         # The raised class itself, which has no predictions at first.
         own_right = np.concatenate([[0.0], np.cumsum(label == raised)])
         own_size = size[raised] + np.arange(len(order) + 1)
         size[raised] = 0
         total = _running(_f1(right, size).sum(), change) + _f1(own_right, own_size)
-        classes = _running(float((size > 0).sum()), -lost) + (own_size > 0)
-        return _step_curve(thresholds[order], total / classes)
+        return _step_curve(thresholds[order], total / self._present)
 
 
 def gain_errors(gains: Floats, top: int) -> Floats:

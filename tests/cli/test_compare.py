@@ -144,13 +144,20 @@ def test_what_cannot_be_tuned_is_what_fit_makes(project: Any, tmp_path: Path, do
 class TestHeadsGiven:
     """Files besides, which are judged and choose nothing."""
 
-    def test_they_are_rows_and_never_chosen(self, project: Any, tmp_path: Path, answer: Answer) -> None:
+    def test_they_are_rows_and_may_be_chosen(self, project: Any, tmp_path: Path, answer: Answer) -> None:
         words = ("--methods", "ncm,lda", "--heads", tmp_path / "heads", *FEW)
         found = answer("compare", project.cache, project.heads["crt"], project.heads["ncm"], *words)
         assert {head["name"] for head in found["heads"]} == {"joint", "ncm", "lda", "crt", "ncm-2"}
-        assert set(found["validation"]) == {"joint", "ncm", "lda"}
+        assert set(found["validation"]) == {"joint", "ncm", "lda", "crt", "ncm-2"}
         files = {head["name"]: head["file"] for head in found["heads"]}
         assert files["ncm-2"] == str(project.heads["ncm"])
+
+    def test_one_fitted_on_the_rows_that_choose_is_not_chosen(
+        self, project: Any, tmp_path: Path, answer: Answer
+    ) -> None:
+        words = ("--methods", "joint", "--heads", tmp_path / "heads", *FEW)
+        found = answer("compare", project.cache, project.heads["vector_scaling"], *words)
+        assert set(found["validation"]) == {"joint"}
 
     def test_one_of_another_cache_is_refused_before_the_work(
         self, project: Any, tmp_path: Path, refused: Refused
@@ -177,7 +184,8 @@ class TestChosen:
     def test_where_the_joint_head_is_best_nothing_is_to_be_used(self, tmp_path: Path, done: Run) -> None:
         text = done("compare", unseen(tmp_path / "x.cache", sure=True), "--methods", "tau_norm", *FEW).stdout
         assert text.endswith(
-            "chosen on val: joint (100.0 %)\nno method is better than the joint head on val: leave the model as it is\n"
+            "chosen on val: joint (balanced 100.0 %)\n"
+            "no head is better than the joint one on val: leave the model as it is\n"
         )
 
     def test_beside_the_cache_without_another_place(self, tmp_path: Path, done: Run) -> None:
@@ -221,7 +229,7 @@ class TestWhereItChooses:
         assert set(found["validation"]) == {"joint", "crt", "tau_norm"}
         (failed,) = found["failed"]  # no split is left to calibrate on
         assert failed["name"].endswith(" + temperature")
-        assert "no split 'val'" in failed["why"]
+        assert "no split val" in failed["why"]
 
     def test_folds_and_a_split_contradict(self, project: Any, misused: Refused) -> None:
         misused("compare", project.cache, "--folds", 3, "--on", "val", holds=("rows of train",))
@@ -280,17 +288,3 @@ class TestFailures:
         result = run("compare", cache, hostile, "--methods", "ncm", *FEW)
         assert result.exit_code == 0, result.output
         assert all(line.isprintable() for line in result.output.split("\n"))
-
-
-def test_everything_is_written(tmp_path: Path, answer: Answer) -> None:
-    words = ("--methods", "ncm,crt", "--replicates", 20, "--shots", "6,15")
-    files = ("--out", tmp_path / "r.html", "--predictions", tmp_path / "p.csv", "--figures", tmp_path / "figures")
-    found = answer("compare", unseen(tmp_path / "x.cache"), *words, *files)
-    assert (found["report"], found["predictions"]) == (str(tmp_path / "r.html"), str(tmp_path / "p.csv"))
-    page = (tmp_path / "r.html").read_text("utf-8")
-    assert page.lstrip().lower().startswith("<!doctype html>")
-    assert all(name in page for name in ("joint", "ncm", "crt"))
-    assert found["figures"]
-    assert all(Path(each).is_file() for each in found["figures"])
-    assert (tmp_path / "p.csv").read_text("utf-8").count("\n") == 1 + 18
-    assert [path.name for path in tmp_path.iterdir() if "part" in path.name] == []

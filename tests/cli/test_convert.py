@@ -1,23 +1,20 @@
-"""Foreign features into a cache, and a cache into foreign formats, by command."""
+"""The command that converts: which way it goes, and which options mean something on it."""
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from click.testing import Result
 
-from featurecache import FeatureCache, write
+from featurecache import write
 from featurecache.convert import FORMATS
 from rebalance_cli.convert import convert
 
 Run = Callable[..., Result]
-Answer = Callable[..., dict[str, Any]]
 Refused = Callable[..., str]
 
 
@@ -37,124 +34,45 @@ def cache(tmp_path: Path) -> Path:
     return tmp_path / "x.cache"
 
 
-def test_in(archive: Path, tmp_path: Path, done: Run) -> None:
-    text = done("convert", archive, tmp_path / "y.cache", "--map", "labels=classes,features=feats").stdout
-    assert text.splitlines() == [
-        f"{archive}: a .npz file",
-        f"{tmp_path / 'y.cache'}: train read, 12 rows, 4 features, 3 classes, with logits, 2 rows without a label",
-    ]
-    split = FeatureCache(tmp_path / "y.cache")["train"]
-    np.testing.assert_array_equal(split.features, np.arange(48).reshape(12, 4))
-    assert (split.features.dtype, split.seen) == (np.float16, True)
-
-
-def test_in_with_everything(archive: Path, tmp_path: Path, project: Any, answer: Answer) -> None:
-    names = tmp_path / "names.txt"
-    names.write_text("käfer\r\nfox\nelk\nowl\n", "utf-8")
-    (tmp_path / "x.pkl").write_bytes(pickle.dumps({"feats": np.ones((5, 64)), "y": np.array([3, 0, 1, 2, 3])}, 4))
-    found = answer(
-        "convert", tmp_path / "x.pkl", tmp_path / "y.cache", "--split", "pool", "--dtype", "float32",
-        "--head", project.heads["crt"], "--class-names", names, "--seen", "no", "--map", "labels=y",
-    )  # fmt: skip
-    assert found == {
-        "source": str(tmp_path / "x.pkl"),
-        "format": "a .pkl file of NumPy arrays",
-        "target": str(tmp_path / "y.cache"),
-        "files": [],
-        "rows": {"pool": 5},
-        "width": 64,
-        "classes": 4,
-        "logits": False,
-        "unlabelled": 0,
-    }
-    cache = FeatureCache(tmp_path / "y.cache")
-    assert cache.class_names == ("käfer", "fox", "elk", "owl")
-    assert cache.has_head
-    assert (cache["pool"].seen, cache["pool"].features.dtype) == (False, np.float32)
-
-
-def test_out(cache: Path, tmp_path: Path, done: Run) -> None:
-    out = tmp_path / "out.npz"
-    text = done("convert", cache, out).stdout
-    assert text.splitlines() == [
-        f"{cache}: feature cache",
-        f"{out}: train written, 6 rows, 3 features, 2 classes",
-        f"{out}: val written, 4 rows, 3 features, 2 classes",
-        f"  {out / 'train.npz'}",
-        f"  {out / 'val.npz'}",
-    ]
-    with np.load(out / "val.npz") as found:
-        np.testing.assert_array_equal(found["labels"], [0, 1, 0, 1])
-
-
-def test_out_and_in_again(cache: Path, tmp_path: Path, answer: Answer) -> None:
-    files = answer("convert", cache, tmp_path / "out", "--to", "npz")["files"]
-    assert answer("convert", files[0], tmp_path / "again.cache")["rows"] == {"train": 6}
-
-
 def test_the_formats_offered_are_those_there_are() -> None:
     (to,) = [parameter for parameter in convert.params if parameter.name == "to"]
     assert set(to.type.choices) == {each.name for each in FORMATS if each.save}  # type: ignore[attr-defined]
 
 
-class TestRefused:
-    """What cannot be converted, or not so."""
+def test_what_it_is_taken_for_is_said(archive: Path, cache: Path, project: Any, tmp_path: Path, done: Run) -> None:
+    def first(*words: object) -> str:
+        return done("convert", *words).stdout.splitlines()[0].rpartition(": ")[2]
 
-    @pytest.mark.parametrize(
-        "options", [["--split", "a"], ["--map", "labels=y"], ["--seen", "no"], ["--dtype", "float32"]]
-    )
-    def test_options_of_the_other_direction(
-        self, options: list[str], cache: Path, archive: Path, tmp_path: Path, misused: Refused
-    ) -> None:
-        misused("convert", cache, tmp_path / "o", "--to", "npz", *options, holds=(options[0], "IN is a cache"))
-        misused("convert", archive, tmp_path / "o", "--to", "npz", holds=("--to", "IN is no cache"))
-
-    @pytest.mark.parametrize("text", ["features", "=x", "labels=a,labels=b"])
-    def test_a_map_that_is_none(self, text: str, archive: Path, tmp_path: Path, misused: Refused) -> None:
-        misused("convert", archive, tmp_path / "o", "--map", text, holds=("OURS=THEIRS",))
-
-    def test_columns_that_are_not_known(self, archive: Path, tmp_path: Path, refused: Refused) -> None:
-        refused("convert", archive, tmp_path / "o", "--map", "features=f", holds=("x.npz", "'feats' (12, 4)"))
-
-    def test_sources(self, tmp_path: Path, refused: Refused) -> None:
-        refused("convert", tmp_path / "x.npz", tmp_path / "o", holds=("x.npz does not exist", "a .npz file"))
-        (tmp_path / "x.txt").touch()
-        refused("convert", tmp_path / "x.txt", tmp_path / "o", holds=("x.txt is in none of the known formats",))
-
-    def test_a_target_that_is_there(self, cache: Path, archive: Path, refused: Refused) -> None:
-        refused("convert", cache, archive, holds=("x.npz exists already",))
-        refused("convert", archive, cache, "--map", "features=feats", holds=("x.cache",))
-
-    def test_a_damaged_cache_is_not_passed_on(self, cache: Path, tmp_path: Path, refused: Refused) -> None:
-        shard = cache / "val" / "00000.h5"
-        data = bytearray(shard.read_bytes())
-        place = data.index(np.ones(3, np.float16).tobytes(), 4096)
-        data[place] ^= 1
-        shard.write_bytes(data)
-        refused("convert", cache, tmp_path / "out.npz", holds=("val",))
-        assert not (tmp_path / "out.npz").exists()
-
-    @pytest.mark.parametrize(("text", "part"), [(b"a\n\nb\n", "line 2 is empty"), (b"\xff", "UTF-8"), (b"", "line 1")])
-    def test_class_names(self, text: bytes, part: str, archive: Path, tmp_path: Path, refused: Refused) -> None:
-        (tmp_path / "names.txt").write_bytes(text)
-        options = ["--map", "features=feats", "--class-names", tmp_path / "names.txt"]
-        refused("convert", archive, tmp_path / "o", *options, holds=("names.txt", part))
+    assert first(archive, tmp_path / "y.cache", "--map", "features=feats,labels=classes") == "a .npz file"
+    assert first(cache, tmp_path / "out.h5") == "feature cache"
+    assert first(project.heads["crt"], tmp_path / "head.pt") == "head"
+    assert first(tmp_path / "head.pt", tmp_path / "head.safetensors") == "a PyTorch file"
 
 
-@pytest.mark.parametrize("form", ["npz", "h5"])
-def test_what_was_written_is_read_back_with_its_head(form: str, project: Any, tmp_path: Path, done: Run) -> None:
-    done("convert", project.cache, tmp_path / "out", "--to", form)
-    text = done("convert", tmp_path / "out", tmp_path / "back.cache").stdout
-    assert [line.split()[1] for line in text.splitlines()[1:]] == ["train", "val", "test"]
-    one, two = FeatureCache(project.cache), FeatureCache(tmp_path / "back.cache", verify=True)
-    for name in one:
-        assert np.array_equal(one[name].features, two[name].features)
-        assert np.array_equal(one[name].labels, two[name].labels)
-    if form == "h5":  # its head lies beside it
-        assert torch.equal(one.head[0], two.head[0])
+@pytest.mark.parametrize("options", [["--split", "a"], ["--map", "labels=y"], ["--seen", "no"], ["--dtype", "float32"]])
+def test_options_of_the_other_direction(
+    options: list[str], cache: Path, archive: Path, tmp_path: Path, misused: Refused
+) -> None:
+    misused("convert", cache, tmp_path / "o", "--to", "npz", *options, holds=(options[0], "IN is a cache"))
+    misused("convert", archive, tmp_path / "o", "--to", "npz", holds=("--to", "IN is no cache"))
 
 
-def test_a_folder_of_nothing_known_is_refused(tmp_path: Path, refused: Any) -> None:
-    (tmp_path / "x").mkdir()
-    (tmp_path / "x" / "a.txt").touch()
-    refused("convert", tmp_path / "x", tmp_path / "c", holds=("none of the known formats",))
+@pytest.mark.parametrize("text", ["features", "=x", "labels=a,labels=b"])
+def test_a_map_that_is_none(text: str, archive: Path, tmp_path: Path, misused: Refused) -> None:
+    misused("convert", archive, tmp_path / "o", "--map", text, holds=("OURS=THEIRS",))
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "options", "said"),
+    [
+        ("head.safetensors", "out.npz", ["--map", "weight=w"], "IN is a head"),
+        ("head.safetensors", "out.pt", ["--class-names", "x"], "IN is a head"),
+        ("head.npz", "out.safetensors", ["--split", "train"], "OUT is a head"),
+        ("head.npz", "out.safetensors", ["--dtype", "float32"], "OUT is a head"),
+        ("head.npz", "out.safetensors", ["--to", "npz"], "OUT is a head"),
+    ],
+)
+def test_options_that_mean_nothing_for_a_head(
+    source: str, target: str, options: list[str], said: str, tmp_path: Path, misused: Refused
+) -> None:
+    misused("convert", tmp_path / source, tmp_path / target, *options, holds=(f"{options[0]} means nothing here", said))

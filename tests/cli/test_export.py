@@ -26,7 +26,11 @@ CLASSIFIER = {"classifier.weight", "classifier.bias"}
 def test_only_the_classifier_changes(project: Any, tmp_path: Path, answer: Answer) -> None:
     out = tmp_path / "rebalanced.pt"
     found = answer("export", project.heads["crt"], "--into", project.model, "--out", out)
-    assert found == {"checkpoint": str(out), "into": str(project.model), "layer": "classifier", "classes": 4}
+    assert (found["checkpoint"], found["into"]) == (str(out), str(project.model))
+    assert (found["layer"], found["classes"], found["folded"]) == ("classifier", 4, None)
+    proof = found["proved"]["checkpoint"]
+    assert (proof["cache"], proof["split"], proof["rows"]) == (str(project.cache), "test", 24)
+    assert 0 <= proof["largest"] < proof["tolerance"]
     before, after = (torch.load(path, weights_only=True) for path in (project.model, out))
     head = load_head(project.heads["crt"])
     assert list(before) == list(after)
@@ -39,7 +43,10 @@ def test_only_the_classifier_changes(project: Any, tmp_path: Path, answer: Answe
 def test_it_loads_with_the_code_that_loaded_the_model(project: Any, tmp_path: Path, done: Run) -> None:
     out = tmp_path / "rebalanced.pt"
     text = done("export", project.heads["lws"], "--into", project.model, "--out", out).stdout
-    assert text == f"{out}: {project.model} with the classifier 'classifier' replaced (4 classes)\n"
+    first, second = text.splitlines()
+    assert first == f"{out}: {project.model} with the classifier 'classifier' replaced (4 classes)"
+    assert second.startswith("  proved on 24 rows of test: logits differ by at most ")
+    assert second.endswith("every decision is the head's")
     module = open_model(f"run:{project.model}").module
     module.load_state_dict(torch.load(out, weights_only=True))
 
@@ -64,26 +71,26 @@ def test_safetensors(project: Any, tmp_path: Path, done: Run) -> None:
     done("train", project.photos / "train", "--out", model, "--image-size", 16, "--epochs", 1, "--holdout", 0)
     words = ("--model", f"run:{model}", "--split", f"train={project.photos / 'train'}")
     done("extract", tmp_path / "x.cache", *words)
-    done("fit", "crt", tmp_path / "x.cache", "--out", tmp_path / "h")
-    done("export", tmp_path / "h", "--into", model, "--out", out)
+    done("fit", "crt", tmp_path / "x.cache", "--out", tmp_path / "h.safetensors")
+    done("export", tmp_path / "h.safetensors", "--into", model, "--out", out)
     before, after = load_file(model), load_file(out)
     assert before.keys() == after.keys()
     assert all(torch.equal(before[name], after[name]) for name in before if name not in CLASSIFIER)
-    assert torch.equal(after["classifier.weight"], load_head(tmp_path / "h").weight)
+    assert torch.equal(after["classifier.weight"], load_head(tmp_path / "h.safetensors").weight)
     assert open_model(f"run:{out}").class_names == ("cat", "dog", "eel", "fox")
 
 
 def test_a_head_without_a_record_finds_its_layer_by_its_shape(project: Any, tmp_path: Path, answer: Answer) -> None:
-    LinearHead(torch.ones(4, 64)).save(tmp_path / "h")
-    found = answer("export", tmp_path / "h", "--into", project.model, "--out", tmp_path / "x.pt")
-    assert found["layer"] == "classifier"
-    words = ("--into", project.model, "--out", tmp_path / "y.pt", "--layer", "classifier")
-    assert answer("export", tmp_path / "h", *words)["layer"] == "classifier"
+    LinearHead(torch.ones(4, 64)).save(tmp_path / "h.safetensors")
+    words = ("--into", project.model, "--out", tmp_path / "x.pt", "--cache", project.cache)
+    assert answer("export", tmp_path / "h.safetensors", *words)["layer"] == "classifier"
+    words = ("--into", project.model, "--out", tmp_path / "y.pt", "--layer", "classifier", "--unproved")
+    assert answer("export", tmp_path / "h.safetensors", *words)["layer"] == "classifier"
 
 
 def test_a_linear_ncm_head_is_exported(project: Any, tmp_path: Path, done: Run) -> None:
-    done("fit", "ncm", project.cache, "--transform", "un", "--out", tmp_path / "h")
-    done("export", tmp_path / "h", "--into", project.model, "--out", tmp_path / "x.pt")
+    done("fit", "ncm", project.cache, "--transform", "un", "--out", tmp_path / "h.safetensors")
+    done("export", tmp_path / "h.safetensors", "--into", project.model, "--out", tmp_path / "x.pt")
 
 
 class TestRefused:
@@ -111,7 +118,7 @@ class TestRefused:
 
     def test_a_head_that_is_not_linear(self, project: Any, tmp_path: Path, refused: Refused) -> None:
         words = ("export", project.heads["ncm"], "--into", project.model, "--out", tmp_path / "x.pt")
-        refused(*words, holds=("ncm centres or normalises", "to_module()", "--transform un"))
+        refused(*words, holds=("ncm centres or normalises", "--module FILE.pt2", "transform un"))
 
     def test_the_checkpoint_itself(self, project: Any, refused: Refused) -> None:
         before = project.model.read_bytes()

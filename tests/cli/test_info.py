@@ -88,7 +88,9 @@ def test_an_unfinished_cache_is_shown_and_not_used(lost: Path, done: Run, answer
     assert row(text, "val")[1] == "16"
     found = answer("info", lost)["splits"]
     assert [found[name]["complete"] for name in ("train", "val", "test")] == [False, True, True]
-    refused("fit", "crt", lost, "--out", lost.with_name("h"), holds=("train/00000.h5", "'train' is incomplete"))
+    refused(
+        "fit", "crt", lost, "--out", lost.with_name("h.safetensors"), holds=("train/00000.h5", "'train' is incomplete")
+    )
     refused("evaluate", lost, "--split", "train", holds=("'train' is incomplete",))
 
 
@@ -118,7 +120,7 @@ class TestRefused:
 
     @pytest.mark.parametrize("command", [["info"], ["evaluate"], ["fit", "crt"], ["tune", "tau_norm"]], ids=" ".join)
     def test_no_cache(self, command: list[str], tmp_path: Path, refused: Refused) -> None:
-        out = ["--out", tmp_path / "h"] if command[0] in ("fit", "tune") else []
+        out = ["--out", tmp_path / "h.safetensors"] if command[0] in ("fit", "tune") else []
         (tmp_path / "file").touch()
         (tmp_path / "folder").mkdir()
         refused(*command, tmp_path / "nowhere", *out, holds=("nowhere", "no such cache", "rebalance extract"))

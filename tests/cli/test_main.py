@@ -35,6 +35,7 @@ ORDER = [
     "evaluate",
     "compare",
     "export",
+    "predict",
     "doctor",
 ]
 GROUPS = ("fit", "tune")
@@ -121,6 +122,8 @@ def test_version(done: Run) -> None:
         ["train", "photos", "--out", "x.pt", "--holdout", "0.9"],
         ["extract", "x.cache", "--model", "run:x.pt"],
         ["extract", "x.cache", "--split", "train=photos"],
+        ["predict", "x.cache", "joint"],
+        ["predict", "x.cache", "--out", "p.csv"],
         ["export", "h.safetensors", "--out", "x.pt"],
         ["export", "h.safetensors", "--into", "x.pt"],
     ],

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from featurecache.checkpoint import load_state, replace_in_checkpoint
+from featurecache.checkpoint import load_state, read_classifier, replace_in_checkpoint
 from featurecache.storage import head_digest
 
 
@@ -67,11 +67,35 @@ def test_averaged_weights_are_written_to_where_they_hold_the_expected_classifier
     chosen, left = (other, plain) if averaged else (plain, other)
     weight, bias = head()
     expected = head_digest(chosen["fc.weight"], chosen["fc.bias"])
-    replace_in_checkpoint(into, out, layer="fc", weight=weight, bias=bias, expected=expected)
+    done = replace_in_checkpoint(into, out, layer="fc", weight=weight, bias=bias, expected=expected)
+    assert done.averaged is averaged
     assert torch.equal(load_state(out, ema=averaged)["fc.weight"], weight)
+    assert torch.equal(read_classifier(out, layer="fc", ema=averaged)[0], weight)
     assert same(load_state(out, ema=not averaged), left)
     with pytest.raises(ValueError, match="another classifier"):
         replace_in_checkpoint(into, out, layer="fc", weight=weight, bias=bias, expected="0" * 64)
+
+
+def test_where_both_hold_the_expected_classifier_the_plain_ones_are_written(tmp_path: Path) -> None:
+    plain = network().state_dict()
+    averaged = {name: value + (not name.startswith("fc.")) for name, value in plain.items()}
+    into, out = saved(tmp_path / "in.pt", {"model": plain, "model_ema": averaged}), tmp_path / "out.pt"
+    weight, bias = head()
+    for expected in (None, head_digest(plain["fc.weight"], plain["fc.bias"])):
+        done = replace_in_checkpoint(into, out, recorded="fc", weight=weight, bias=bias, expected=expected)
+        assert done.averaged is False
+        assert torch.equal(load_state(out)["fc.weight"], weight)
+        assert same(load_state(out, ema=True), averaged)
+
+
+def test_a_file_with_averaged_weights_alone(tmp_path: Path, refused: Any) -> None:
+    into = saved(tmp_path / "in.pt", {"ema": network().state_dict(), "epoch": 3})
+    weight, bias = head()
+    done = replace_in_checkpoint(into, tmp_path / "out.pt", recorded="fc", weight=weight, bias=bias)
+    assert (done.layer, done.averaged) == ("fc", True)
+    assert torch.equal(load_state(tmp_path / "out.pt", ema=True)["fc.weight"], weight)
+    with refused("in.pt'", "has no layer 'head'"):
+        replace_in_checkpoint(into, tmp_path / "no.pt", layer="head", weight=weight, bias=bias)
 
 
 def test_the_papers_file_keeps_its_layout_and_its_scales_become_ones(tmp_path: Path) -> None:

@@ -9,8 +9,6 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
-from torch.nn.utils import parametrizations
-from torch.nn.utils import weight_norm as hooked_weight_norm
 
 from featurecache.classifier import Classifier, Term, find_classifier
 from featurecache.replacement import NormalisedLinear, replace_classifier
@@ -100,66 +98,11 @@ def test_a_tied_weight_is_untied() -> None:
     assert patched.fc.weight is not patched.embedding.weight
 
 
-@pytest.mark.filterwarnings("ignore:.*weight_norm.*is deprecated:FutureWarning")
-def test_weight_normed_layers_are_replaced_whole() -> None:
-    for normed in (parametrizations.weight_norm, hooked_weight_norm):
-        model, x = nn.Sequential(nn.Linear(4, 8), normed(nn.Linear(8, 5))), torch.randn(2, 4)
-        model(x)  # leaves a computed weight that cannot be copied
-        new = nn.Linear(8, 5)
-        patched = replace_classifier(model, new)
-        assert type(patched[1]) is nn.Linear
-        assert torch.equal(patched(x), new(model[0](x)))
-
-
-def test_wrapped_and_shared_layers_are_replaced_wherever_they_are() -> None:
-    wrapped = nn.DataParallel(mlp())
-    patched = replace_classifier(wrapped, nn.Linear(8, 5), layer="module.3")
-    assert patched.state_dict().keys() == wrapped.state_dict().keys()
-    twice = mlp()
-    twice.alias = twice[3]
-    patched = replace_classifier(twice, nn.Linear(8, 5))
-    assert patched.alias is patched[3]
-
-
 def test_a_model_that_is_its_classifier() -> None:
     new = nn.Linear(8, 5)
     patched = replace_classifier(nn.Linear(8, 5), new)
     assert patched is not new
     assert torch.equal(patched.weight, new.weight)
-
-
-def test_two_layers_that_fit_are_refused_by_name() -> None:
-    model = nn.Sequential(nn.Linear(5, 5), nn.ReLU(), nn.Linear(5, 5))
-    with pytest.raises(ValueError, match=r"2 layers are \(K, D\) = \(5, 5\): '0', '2'; pass layer="):
-        replace_classifier(model, nn.Linear(5, 5))
-    assert torch.equal(replace_classifier(model, nn.Linear(5, 5), layer="2")[0].weight, model[0].weight)
-
-
-def test_no_layer_that_fits_is_refused_with_the_shapes_there_are() -> None:
-    with pytest.raises(
-        ValueError, match=r"no layer \(K, D\) = \(5, 9\); its last linear layers are '0' .*'3' Linear \(5, 8\)"
-    ):
-        replace_classifier(mlp(), nn.Linear(9, 5))
-
-
-@pytest.mark.parametrize(
-    ("layer", "message"),
-    [
-        ("0", r"'0' is Linear \(8, 4\) and the new classifier Linear \(5, 8\)"),
-        ("2", "'2' is ReLU"),
-        ("head", "no layer 'head'"),
-    ],
-)
-def test_a_named_layer_that_does_not_fit_is_refused(layer: str, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        replace_classifier(mlp(), nn.Linear(8, 5), layer=layer)
-
-
-def test_values_beyond_the_dtype_are_refused() -> None:
-    new = nn.Linear(8, 5)
-    nn.init.constant_(new.weight, 1e6)
-    with pytest.raises(ValueError, match=r"not finite in torch\.float16"):
-        replace_classifier(mlp().half(), new)
 
 
 class Mixed(nn.Module):

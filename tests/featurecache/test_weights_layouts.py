@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from featurecache.weights_layouts import AVERAGED, PLAIN, fold_scales, located
+from featurecache.weights_layouts import AVERAGED, PLAIN, fold_scales, has_both, located
 
 A, B = {"fc.weight": torch.ones(2, 3)}, {"fc.weight": torch.zeros(2, 3)}
 
@@ -23,6 +23,13 @@ def test_a_file_with_both_gives_the_one_that_is_asked_for(plain: str, averaged: 
 
 def test_a_file_may_be_a_state_dict() -> None:
     assert located(A, ema=False) == (A,)
+
+
+def test_whether_a_file_has_both_kinds() -> None:
+    assert has_both({"state_dict": A, "state_dict_ema": B, "epoch": 3})
+    assert has_both({"state_dict_best": {"feat_model": A}, "ema": B})
+    for root in (A, {"state_dict": A, "ema": None}, {"model_ema": B, "model": "resnet"}, {"state_dict": A}):
+        assert not has_both(root)
 
 
 def test_settings_under_another_known_key_are_not_weights() -> None:

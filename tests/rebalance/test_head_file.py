@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from rebalance import GatedHead, LinearHead, NormalizedHead, load_head
+from rebalance.head_file import check_target, is_own
 
 RECORD = {"method": "tau_norm", "hyperparameters": {"tau": 0.5, "bias": "drop"}, "interval": [None, 1.5], "n": 3}
 KINDS = {"linear": LinearHead, "normalized": NormalizedHead, "gated": GatedHead}
@@ -209,3 +210,59 @@ def test_no_record_can_change_what_the_file_is(key: str, tmp_path: Path) -> None
     loaded = load_head(path)
     assert type(loaded) is LinearHead
     assert loaded.record["method"] == "x"
+
+
+def test_a_target_is_a_head_or_a_new_name(tmp_path: Path) -> None:
+    head = random_head()
+    for name in ("new.safetensors", "NEW.SAFETENSORS"):
+        check_target(tmp_path / name)
+    head.save(tmp_path / "old.safetensors")
+    check_target(tmp_path / "old.safetensors")
+    save_file(nn.Linear(4, 3).state_dict(), tmp_path / "plain.safetensors")
+    check_target(tmp_path / "plain.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("name", "part"),
+    [
+        ("head.pt", "expected a name that ends so"),
+        ("head", "expected a name that ends so"),
+        ("nowhere/head.safetensors", "in a folder that is there"),
+        ("folder.safetensors", "expected a file's name"),
+        ("text.safetensors", "is there already and is no head"),
+        ("gone.safetensors", "is there already and is no head"),
+    ],
+)
+def test_a_target_that_is_no_head(name: str, part: str, tmp_path: Path, refuses: Any) -> None:
+    (tmp_path / "folder.safetensors").mkdir()
+    (tmp_path / "text.safetensors").write_text("text")
+    (tmp_path / "gone.safetensors").symlink_to(tmp_path / "nothing")
+    with refuses(part):
+        check_target(tmp_path / name)
+
+
+def test_a_head_of_ours_says_so(tmp_path: Path) -> None:
+    random_head(GatedHead).save(tmp_path / "own.safetensors")
+    save_file(nn.Linear(4, 3).state_dict(), tmp_path / "plain.safetensors")
+    write_text(tmp_path / "text.safetensors")
+    names = ("own", "plain", "text", "missing")
+    assert [is_own(tmp_path / f"{name}.safetensors") for name in names] == [True, False, False, False]
+    assert not is_own(tmp_path)
+
+
+def test_a_damaged_head_is_refused(tmp_path: Path, refuses: Any) -> None:
+    path = tmp_path / "head.safetensors"
+    LinearHead(torch.ones(3, 4), torch.zeros(3)).save(path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-3] + bytes([whole[-3] ^ 1]) + whole[-2:])
+    with refuses("not those that were saved", "fit it again"):
+        load_head(path)
+    path.write_bytes(whole)
+    assert load_head(path).weight.sum() == 12
+
+
+def test_a_record_nested_deeply_stays_text(tmp_path: Path) -> None:
+    path = tmp_path / "head.safetensors"
+    deep = "[" * 900 + "]" * 900
+    save_file({"weight": torch.eye(3), "bias": torch.zeros(3)}, path, metadata={"x": deep, "y": "[[1]]"})
+    assert load_head(path).record == {"x": deep, "y": [[1]]}

@@ -24,6 +24,11 @@ def as_percent(axis: Axis) -> None:
     axis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:g} %"))
 
 
+def within(low: float, high: float) -> tuple[float, float]:
+    """Limits of an axis of shares: nothing is below 0 % or above 100 %."""
+    return max(0.0, low), min(1.0, high)
+
+
 def log_counts(axes: Axes, counts: Sequence[float]) -> None:
     """A logarithmic x axis of training rows, written as whole numbers: 1, 2, 5 where there is room, else powers of 10.
 

@@ -13,7 +13,7 @@ from rebalance.report.drawing import Drawing
 from rebalance.report.figures.axes import MANY_POINTS, legend_above
 from rebalance.report.figures.norms import correlation, draw_norms, relative
 from rebalance.report.figures.recall import draw_recall
-from rebalance.report.style import Style, label
+from rebalance.report.style import Style, head_labels
 
 
 def before_after(
@@ -32,15 +32,17 @@ def before_after(
     recall = {name: np.asarray(values, dtype=np.float64) for name, values in recalls.items()}
     norm = {name: relative(values) for name, values in norms.items()}
 
+    called = head_labels(dict.fromkeys((*recalls, *norms)))
+
     def paint(figure: Figure, style: Style) -> None:
         halves: Any = figure.subfigures(1, 2, width_ratios=(3, 2))
         left, right = halves
         axes = left.subplots()
         axes.set_title("Recall per class")
-        draw_recall(axes, recall, rows, style, class_names=class_names, width=5.2)
-        legend_above(left, [label(name) for name in recall], 6.6)
+        draw_recall(axes, recall, rows, style, class_names=class_names, called=called, width=5.2)
+        legend_above(left, [called[name] for name in recall], 6.6)
         axes = right.subplots()
-        shown = {name: f"{label(name)} ({correlation(values, rows)})" for name, values in norm.items()}
+        shown = {name: f"{called[name]} ({correlation(values, rows)})" for name, values in norm.items()}
         for i, (name, values) in enumerate(norm.items()):
             pixels = len(rows) * len(norm) > MANY_POINTS
             draw_norms(axes, values, rows, style.mark(i), style, pixels=pixels, name=shown[name])

@@ -16,12 +16,12 @@ from rebalance.blocks import Features, Labels
 from rebalance.head import LinearHead
 from rebalance.report.drawing import Drawing
 from rebalance.report.figures.plane import Plane, logits, only, sample
-from rebalance.report.style import Style, class_labels, label
+from rebalance.report.style import Style, class_labels, head_labels
 
 Floats = NDArray[np.float64]
 Ids = NDArray[np.int64]
 GRID = 161  # places a side
-COLOURS = (2, 1, 3)  # places in the palette: blue, vermillion, green, of clearly different lightness
+COLOURS = (2, 1, 3)  # places in the palette: blue, vermilion, green, of clearly different lightness
 HATCHES = ("", "//", "\\\\")
 
 
@@ -32,11 +32,13 @@ def cones(
     classes: Sequence[int],
     *,
     class_names: Sequence[str] | None = None,
+    called: Mapping[str, str] | None = None,
 ) -> Drawing:
     """Which of three classes each head decides for, on the plane through the classes' mean features.
 
     heads: before and after, any type. features, labels: (N, D) and (N,), the rows to be shown. classes: three ids.
-    class_names: K names. ValueError when a class has no row or the means span no plane.
+    class_names: K names. called: what the heads are called in the picture. ValueError when a class has no row or the
+    means span no plane.
     """
     rows = sample(features, labels, classes)
     plane = Plane.through(rows.means, classes)
@@ -48,25 +50,26 @@ def cones(
     decided, on_plane = _decisions(three, rows.rows), _decisions(three, plane.points(places))
     agree = min(float(np.mean(decided[name] == on_plane[name])) for name in three)
     num_classes = next(iter(heads.values())).num_classes
-    called = [class_labels(class_names, num_classes)[k] for k in classes]
+    named = [class_labels(class_names, num_classes)[k] for k in classes]
+    titles = called or head_labels(heads)
 
     def paint(figure: Figure, style: Style) -> None:
         panels = figure.subplots(1, len(scores), sharex=True, sharey=True, squeeze=False)[0]
         for axes, (name, each) in zip(panels, scores.items(), strict=True):
             draw_cones(axes, x, y, each.reshape(len(y), len(x), 3), style)
             _draw_rows(axes, places, rows.own, means, style)
-            axes.set_title(label(name))
+            axes.set_title(titles[name])
         marks = [style.mark(place) for place in COLOURS]
         shown = [
             Line2D([], [], color=mark.colour, marker=mark.marker, linestyle="none", label=text)
-            for mark, text in zip(marks, called, strict=True)
+            for mark, text in zip(marks, named, strict=True)
         ]
-        figure.legend(handles=shown, loc="outside upper center", ncols=3 if sum(map(len, called)) < 60 else 1)
+        figure.legend(handles=shown, loc="outside upper center", ncols=3 if sum(map(len, named)) < 60 else 1)
 
     return Drawing(
         "cones",
         "Decision cones",
-        f"The plane through the mean features of {', '.join(called[:2])} and {called[2]}: which of the three a head "
+        f"The plane through the mean features of {', '.join(named[:2])} and {named[2]}: which of the three a head "
         "decides for there, and rows of the three (up to 300 of each) projected on it; large markers are the means. "
         f"Off the plane a decision may differ: {100 * agree:.0f} % of these rows lie in the region that they are "
         "decided for.",

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from rebalance.report.drawing import Drawing
 from rebalance.report.figures.axes import legend_above
-from rebalance.report.style import Style, class_labels, label
+from rebalance.report.style import Style, class_labels, head_labels
 
 Ids = NDArray[np.int64]
 SHOWN = 12
@@ -22,12 +22,14 @@ def confusions(
     num_classes: int,
     *,
     class_names: Sequence[str] | None = None,
+    called: Mapping[str, str] | None = None,
     shown: int = SHOWN,
 ) -> Drawing:
     """The most confused pairs of a class and what it is taken for: bars of rows, one a head.
 
     wrong: by head its wrong pairs, labels, predictions and rows (P,) each. num_classes: K. class_names: K names.
-    shown: how many pairs; those that are most frequent under any of the heads.
+    called: what the heads are called in the picture. shown: how many pairs; those that are most frequent under any of
+    the heads.
     """
     counts = {
         name: dict(zip(zip(a.tolist(), b.tolist(), strict=True), rows.tolist(), strict=True))
@@ -38,7 +40,7 @@ def confusions(
         for pair, rows in each.items():
             most[pair] = max(rows, most.get(pair, 0))
     pairs = sorted(most, key=lambda pair: (-most[pair], pair))[:shown]
-    called = class_labels(class_names, num_classes, 22)
+    classes, heads = class_labels(class_names, num_classes, 22), called or head_labels(wrong)
 
     def paint(figure: Figure, style: Style) -> None:
         axes = figure.subplots()
@@ -53,14 +55,14 @@ def confusions(
                 edgecolor=mark.colour,
                 hatch=mark.hatch,
                 linewidth=0.8,
-                label=label(name),
+                label=heads[name],
             )
-        axes.set_yticks(place, [f"{called[a]} → {called[b]}" for a, b in pairs], fontsize=8)
+        axes.set_yticks(place, [f"{classes[a]} → {classes[b]}" for a, b in pairs], fontsize=8)
         axes.tick_params(axis="y", length=0)
         axes.set_ylim(len(pairs) - 0.5, -0.5)
         axes.set_xlabel("rows")
         axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
-        legend_above(figure, [label(name) for name in counts], 7.2)
+        legend_above(figure, [heads[name] for name in counts], 7.2)
 
     return Drawing(
         "confusions",

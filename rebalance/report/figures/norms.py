@@ -12,29 +12,44 @@ from numpy.typing import ArrayLike, NDArray
 
 from rebalance.report.drawing import Drawing
 from rebalance.report.figures.axes import MANY_POINTS, log_counts
-from rebalance.report.style import Mark, Style, label
+from rebalance.report.style import Mark, Style, head_labels
 
 Floats = NDArray[np.float64]
 COLUMNS = 3  # panels side by side
+SMOOTHED = 1000  # more classes than this have a line of medians over their points
+CENTRES = 200  # at most so many places of that line
 NO_ROWS = 0.5  # where a class without training rows stands on the logarithmic axis
 
 
-def norms(norms: Mapping[str, ArrayLike], counts: ArrayLike, *, class_names: Sequence[str] | None = None) -> Drawing:
+def norms(
+    norms: Mapping[str, ArrayLike],
+    counts: ArrayLike,
+    *,
+    class_names: Sequence[str] | None = None,
+    called: Mapping[str, str] | None = None,
+) -> Drawing:
     """Every class's weight norm against its training rows, a panel a head, with Spearman's correlation.
 
-    norms: (K,) weight norm by head. counts: (K,) training rows. class_names: K names.
+    norms: (K,) weight norm by head. counts: (K,) training rows. class_names: K names. called: what the heads
+    are called in the picture.
     Source: Kang et al. (ICLR 2020), figure 2: joint training gives frequent classes the larger norms.
     """
     rows = np.asarray(counts)
     drawn = {name: relative(values) for name, values in norms.items()}
+    heads = called or head_labels(norms)
     across = 2 if len(drawn) == 4 else min(len(drawn), COLUMNS)
     down = -(-len(drawn) // across)
+    window = 2 * (len(rows) // 50) + 1
+    medians = {name: running_median(each, rows, window) for name, each in drawn.items() if len(rows) > SMOOTHED}
 
     def paint(figure: Figure, style: Style) -> None:
         panels = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False).ravel()
         for i, (axes, (name, values)) in enumerate(zip(panels[: len(drawn)], drawn.items(), strict=True)):
-            axes.set_title(f"{label(name, 26)}\n{correlation(values, rows)}", fontsize=9)
+            axes.set_title(f"{heads[name]}\n{correlation(values, rows)}", fontsize=9)
             draw_norms(axes, values, rows, style.mark(i), style, pixels=len(rows) * len(drawn) > MANY_POINTS)
+            if name in medians:
+                at = np.array(list(medians[name]))
+                axes.plot(np.maximum(at, NO_ROWS), list(medians[name].values()), color=style.ink, linewidth=1.6)
         for axes in panels[len(drawn) :]:
             axes.set_visible(False)
         for axes in panels[max(0, len(drawn) - across) : len(drawn)]:
@@ -43,14 +58,25 @@ def norms(norms: Mapping[str, ArrayLike], counts: ArrayLike, *, class_names: Seq
         figure.supylabel("weight norm / mean norm", fontsize=9)
 
     none = f" A class without training rows stands at {NO_ROWS:g}." if (rows == 0).any() else ""
+    line = f" The line is the median of {window} classes with about as many training rows." if medians else ""
     return Drawing(
         "norms",
         "Weight norm against training rows",
         "The norm of every class's weight, relative to the head's mean; ρ is Spearman's correlation with the training "
-        f"rows. Joint training gives frequent classes the larger norms, and so the larger share of the space.{none}",
-        ["class", "name", "training rows", *(f"norm of {name} / mean" for name in drawn)],
+        f"rows. Joint training tends to give frequent classes the larger norms, and so more of the space.{line}{none}",
         [
-            [k, "" if class_names is None else class_names[k], int(rows[k]), *(each[k] for each in drawn.values())]
+            "class",
+            "name",
+            "training rows",
+            *(f"norm of {name} / mean" for name in drawn),
+            *(f"median about {name}" for name in medians),
+        ],
+        [
+            [
+                *(k, "" if class_names is None else class_names[k], int(rows[k])),
+                *(each[k] for each in drawn.values()),
+                *(each.get(int(rows[k])) for each in medians.values()),
+            ]
             for k in range(len(rows))
         ],
         paint,
@@ -85,6 +111,23 @@ def draw_norms(
     )
     log_counts(axes, np.maximum(counts, NO_ROWS).tolist())
     axes.axhline(1.0, color=style.faint, linewidth=0.8, zorder=0)
+
+
+def running_median(values: ArrayLike, counts: ArrayLike, window: int) -> dict[int, float]:
+    """The median of the values of about so many classes with the nearest counts, by count: up to CENTRES, ascending.
+
+    values, counts: (K,). window: odd; all classes of one count belong together, however many they are.
+    """
+    order = np.argsort(counts, kind="stable")
+    rows, sorted_values = np.asarray(counts)[order], np.asarray(values)[order]
+    distinct = np.unique(rows)
+    found = {}
+    for count in distinct[np.unique(np.linspace(0, len(distinct) - 1, CENTRES).round().astype(int))].tolist():
+        low, high = np.searchsorted(rows, count), np.searchsorted(rows, count, side="right")
+        middle = (low + high - 1) // 2
+        part = slice(max(0, min(low, middle - window // 2)), max(high, middle + window // 2 + 1))
+        found[int(count)] = float(np.median(sorted_values[part]))
+    return found
 
 
 def correlation(values: Floats, counts: NDArray[np.int64]) -> str:

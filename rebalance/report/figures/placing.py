@@ -37,7 +37,8 @@ def name_points(
     """Names written beside the points, each at the nearest place that is free; the layout is final from then on.
 
     points: in the units of the axes, whose limits are set. names: one a point. lines: level or upright, from and to, in
-    the same units; names keep off them where that is near. A name that had to go far has a line to its point.
+    the same units; names keep off them where that is near. A name that had to go far, or
+    stands nearer to another point, has a line to its point.
     """
     figure.draw_without_rendering()
     figure.set_layout_engine("none")
@@ -49,7 +50,7 @@ def name_points(
     taken = [Bbox.from_extents(x - half, y - half, x + half, y + half) for x, y in centres]
     crossed = [Bbox(axes.transData.transform(ends)).padded(dot / 2) for ends in lines]
     written = []
-    for point, centre, name in zip(points, centres, names, strict=True):
+    for i, (point, centre, name) in enumerate(zip(points, centres, names, strict=True)):
         note = axes.annotate(name, point, (0, 0), textcoords="offset points", ha="center", va="center", fontsize=8)
         note.set_zorder(8)
         box = note.get_window_extent(renderer).padded(AIR * dot)
@@ -57,7 +58,7 @@ def name_points(
         taken.append(box)
         x, y = (box.x0 + box.x1) / 2 - centre[0], (box.y0 + box.y1) / 2 - centre[1]
         note.set_position((x / dot, y / dot))
-        if far > LEADING:
+        if far > LEADING or _is_nearer(box, centres, i):
             end = (min(max(centre[0], box.x0), box.x1) - centre[0], min(max(centre[1], box.y0), box.y1) - centre[1])
             arrow = {"arrowstyle": "-", "color": style.faint, "linewidth": 0.6, "shrinkA": 0, "shrinkB": MARKER}
             axes.annotate("", point, (end[0] / dot, end[1] / dot), textcoords="offset points", arrowprops=arrow)
@@ -87,6 +88,12 @@ def _free(
     through = sum((_common(low, high, line) for line in crossed), np.zeros(len(middles)))
     best = int(np.argmin(TAKEN * hidden.round(6) + CROSSED * through + FAR * far))
     return float(far[best]), Bbox([low[best], high[best]])
+
+
+def _is_nearer(box: Bbox, centres: Floats, own: int) -> bool:
+    """Whether the box (pixels) is nearer to another of the points (P, 2) than to its own."""
+    far = np.hypot(*np.maximum(np.maximum(box.min - centres, centres - box.max), 0).T)
+    return bool((far < far[own]).any())
 
 
 def _common(low: Floats, high: Floats, other: Bbox) -> Floats:

@@ -12,10 +12,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from rebalance.report.drawing import Drawing
 from rebalance.report.figures.axes import MANY_POINTS, as_percent, legend_above, name_classes
-from rebalance.report.style import Style, class_labels, label
+from rebalance.report.style import Style, class_labels, head_labels
 
 Floats = NDArray[np.float64]
 NAMED = 30  # more classes than this are not named under the axis
+LONG = 12  # of no more classes than this the names may be long
+ROOM = 1.14  # how high the axis reaches: the names of the groups stand above recalls of 100 %
 SINGLE = 100  # more classes than this are joined by a running mean instead of a line
 POINTS = 1000  # of more classes than this the mean alone is shown: single ones would be bands, not points
 
@@ -26,22 +28,26 @@ def recall(
     *,
     class_names: Sequence[str] | None = None,
     groups: Mapping[str, NDArray[np.bool_]] | None = None,
+    called: Mapping[str, str] | None = None,
 ) -> Drawing:
     """Recall of every class under each head, with the training rows behind and the shot groups marked.
 
     recalls: (K,) recall by head, the first the one to compare with; NaN where a class has no row. counts: (K,)
-    training rows. class_names: K names. groups: masks (K,) of many, medium and few.
+    training rows. class_names: K names. groups: masks (K,) of many, medium and few. called: what the heads are called
+    in the picture.
     """
     rows = np.asarray(counts)
     order = np.argsort(-rows, kind="stable")
     values = {name: np.asarray(each, dtype=np.float64) for name, each in recalls.items()}
     window = window_of(len(rows))
     means = {} if window == 1 else {name: running_mean(each[order], window) for name, each in values.items()}
+    heads = called or head_labels(recalls)
     group = {k: name for name, mask in (groups or {}).items() for k in np.flatnonzero(mask).tolist()}
 
     def paint(figure: Figure, style: Style) -> None:
-        draw_recall(figure.subplots(), values, rows, style, class_names=class_names, groups=groups, width=5.8)
-        legend_above(figure, [label(name) for name in values], 7.2)
+        axes = figure.subplots()
+        draw_recall(axes, values, rows, style, class_names=class_names, groups=groups, called=heads, width=5.8)
+        legend_above(figure, [heads[name] for name in values], 7.2)
 
     points = ", the points single classes" if len(rows) <= POINTS else ""
     smooth = f" The lines are means over {window} neighbouring classes{points}." if means else ""
@@ -89,6 +95,7 @@ def draw_recall(
     *,
     class_names: Sequence[str] | None = None,
     groups: Mapping[str, NDArray[np.bool_]] | None = None,
+    called: Mapping[str, str],
     width: float,
 ) -> None:
     """Draw it. The parameters are those of `recall`; width: of the axes, about, inches."""
@@ -107,13 +114,13 @@ def draw_recall(
             where = (i * every // len(recalls), every)
             mean = running_mean(single, window)
             (line,) = axes.plot(place, mean, linewidth=2, marker=mark.marker, markevery=where, markersize=5)
-        line.set(color=mark.colour, linestyle=mark.line, label=label(name), zorder=3 + i)
-    axes.set(ylabel="recall", ylim=(-0.03, 1.08 if groups else 1.03), xlim=(-0.6, len(order) - 0.4))
+        line.set(color=mark.colour, linestyle=mark.line, label=called[name], zorder=3 + i)
+    axes.set(ylabel="recall", ylim=(-0.03, ROOM if groups else 1.03), xlim=(-0.6, len(order) - 0.4))
     as_percent(axes.yaxis)
     axes.set_yticks(np.linspace(0, 1, 6))
     _draw_counts(axes, counts[order], style)
     if len(order) <= NAMED and class_names is not None:
-        shown = class_labels(class_names, len(order))
+        shown = class_labels(class_names, len(order), 24 if len(order) <= LONG else 18)
         name_classes(axes, [shown[k] for k in order], width)
         axes.set_xlabel("class, most training rows first")
     elif len(order) <= NAMED:
@@ -152,4 +159,4 @@ def _draw_groups(
         if low > 0:
             axes.axvline(low, color=style.faint, linewidth=0.8, linestyle=":", zorder=2)
         if (high - low) / len(order) * width > 0.5:  # inches
-            axes.text((low + high) / 2, 1.075, name, color=style.ink, fontsize=8, ha="center", va="top")
+            axes.text((low + high) / 2, ROOM - 0.005, name, color=style.ink, fontsize=8, ha="center", va="top")

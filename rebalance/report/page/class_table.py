@@ -10,7 +10,7 @@ import numpy as np
 
 from rebalance.classes import GROUPS, Shots
 from rebalance.report.page.cells import EMPTY, Cell, count, difference, figure, spanned
-from rebalance.report.page.verdict import JOINT, Payload, find
+from rebalance.report.page.verdict import Payload, find
 
 
 @dataclass(frozen=True)
@@ -37,13 +37,13 @@ class ClassTable:
 
 
 def class_table(payload: Payload, after: str) -> ClassTable:
-    """The classes by id, under the joint head and under another.
+    """The classes by id, under the head that the others are compared with and under one of these.
 
-    after: the other head's name; the joint one, or where none was judged this one, stands alone.
+    after: the name of that one; whichever of the two was judged alone stands alone.
     """
     classes = payload["classes"]
     names, counts = classes["names"], classes["counts"]
-    heads = [find(payload, name) for name in dict.fromkeys((JOINT, after))]
+    heads = [find(payload, name) for name in dict.fromkeys((payload["against"], after))]
     judged = [head for head in heads if head is not None]
     columns = [("group", ""), ("training rows", "")] if counts is not None else []
     columns.append((f"{payload['split']} rows", ""))

@@ -1,4 +1,4 @@
-"""The tables of the page that have a row a head: accuracy, differences to joint, probabilities, other means."""
+"""The tables of the page that have a row a head: accuracy, differences to one, probabilities, other means."""
 
 from __future__ import annotations
 
@@ -90,12 +90,9 @@ MEANS = (
     Column("of decisions", "cost", "cost", "low", group="cost"),
     Column("minimum-risk", "minimum_risk_cost", "cost", "low", group="cost"),
 )
-MCNEMAR = (
-    Column("this head", "only_head", "count", group="rows right alone (McNemar)"),
-    Column("joint", "only_joint", "count", "low", group="rows right alone (McNemar)"),
-    Column("p", "p", "number", "low", group="rows right alone (McNemar)"),
-)
-VERSUS = Column("against joint", "difference")
+GOALS = {
+    column.key: column for column in (BALANCED, Column("top-1", "top1"), Column("cost a row", "cost", "cost", "low"))
+}
 
 
 def head_tables(payload: Payload) -> list[Table]:
@@ -105,30 +102,31 @@ def head_tables(payload: Payload) -> list[Table]:
 
 
 def _accuracy(payload: Payload) -> Table:
-    heads = payload["heads"]
-    columns, makers = [BALANCED], [_figures(BALANCED)]
+    heads, goal = payload["heads"], GOALS[payload["goal"]]
+    columns, makers = [goal], [_figures(goal)]
     if any(head["difference"] for head in heads):
-        columns.append(VERSUS)
-        makers.append(_differs(BALANCED))
-    for column in _defined(ACCURACY, heads):
+        columns.append(Column(f"against {payload['against']}", "difference", goal.unit, goal.better))
+        makers.append(_differs(goal))
+    for column in (each for each in _defined((BALANCED, *ACCURACY), heads) if each != goal):
         columns.append(column)
         makers.append(_figures(column))
     if (validation := payload.get("validation")) and payload["chosen_on"] is not None:
-        metric = "top-1" if payload["provenance"]["options"].get("metric") == "top1" else "balanced"
-        columns.append(Column(f"{metric} on {payload['chosen_on']}", "validation"))
-        makers.append(lambda head: figure(validation.get(head["name"]), "percent"))
-    return Table("accuracy", "Accuracy", columns, _rows(payload, makers), "balanced")
+        by = GOALS[payload["chosen_by"]]
+        columns.append(Column(f"{by.title} on {payload['chosen_on']}", "validation", by.unit, by.better))
+        makers.append(lambda head: figure(validation.get(head["name"]), by.unit))
+    title = "Cost and accuracy" if goal.key == "cost" else "Accuracy"
+    return Table("accuracy", title, columns, _rows(payload, makers), goal.key)
 
 
 def _differences(payload: Payload) -> Table:
     others = [head for head in payload["heads"] if head["difference"]]
     columns = [
         column
-        for column in DIFFERENCES
+        for column in sorted(DIFFERENCES, key=lambda column: column.key != payload["goal"])
         if any((head["difference"].get(column.key) or {}).get("value") is not None for head in others)
     ]
     rows = _rows({**payload, "heads": others}, [_differs(column) for column in columns])
-    return Table("differences", "Difference to the joint head", columns, rows, "balanced")
+    return Table("differences", f"Difference to {payload['against']}", columns, rows, payload["goal"])
 
 
 def _probabilities(payload: Payload) -> Table:
@@ -138,11 +136,24 @@ def _probabilities(payload: Payload) -> Table:
 
 def _means(payload: Payload) -> Table:
     columns = _defined(MEANS, payload["heads"])
-    makers = [_figures(column) for column in columns]
+    makers, title = [_figures(column) for column in columns], "Other means"
     if any(head["mcnemar"] for head in payload["heads"]):
-        columns += MCNEMAR
-        makers += [_mcnemar(column.key) for column in MCNEMAR]
-    return Table("means", "Other means, and the test against joint", columns, _rows(payload, makers))
+        title = f"Other means, and the test against {payload['against']}"
+        tested = _tested(payload)
+        columns += tested
+        makers += [_mcnemar(column.key) for column in tested]
+    return Table("means", title, columns, _rows(payload, makers))
+
+
+def _tested(payload: Payload) -> list[Column]:
+    """McNemar's test counts rows one by one, whatever prior the figures beside it are weighted to."""
+    weighted = payload["target_prior"] is not None
+    group = "rows right alone, not weighted (McNemar)" if weighted else "rows right alone (McNemar)"
+    return [
+        Column("this head", "only_head", "count", group=group),
+        Column(payload["against"], "only_other", "count", "low", group=group),
+        Column("p", "p", "number", "low", group=group),
+    ]
 
 
 def _defined(columns: Sequence[Column], heads: Sequence[Payload]) -> list[Column]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import PurePath
 from reprlib import Repr
 from typing import Any
 
@@ -11,6 +13,7 @@ from rebalance.report.page.verdict import Payload
 
 MOST_LINES = 100  # of one record
 LONGEST = 400  # characters of one text; the rest is cut out of its middle
+FIRST = ("method", "hyperparameters", "fitted_on", "tuned_on", "tuned")  # of a record; the rest follows by name
 DEEPEST = 4  # objects within objects that have lines of their own
 
 _SHORT = Repr()
@@ -34,7 +37,9 @@ def provenance(payload: Payload) -> list[tuple[str, Lines]]:
         "replicates": payload["replicates"],
         "seed": payload["seed"],
     }
-    files = {key: payload[key] for key in ("report", "predictions", "figures") if payload.get(key)}
+    files = {key: payload[key] for key in ("report", "predictions") if payload.get(key)}
+    if payload.get("figures"):
+        files["figures"] = _folders(payload["figures"])
     parts = {
         "Judged on": judged,
         "Options": source["options"],
@@ -48,10 +53,11 @@ def provenance(payload: Payload) -> list[tuple[str, Lines]]:
 
 @dataclass(frozen=True)
 class Record:
-    """How one head was made. made: in a few words. lines: its file and its whole record, (name, text) each."""
+    """How one head was made. made: in a few words. file: it was read from or is kept in, or "". lines: (name, text)."""
 
     head: str
     made: str
+    file: str
     lines: Lines
 
 
@@ -66,11 +72,19 @@ def _record(name: str, file: str | None, record: Mapping[str, Any]) -> Record:
     match kept.get("tuned"):
         case {"parameters": dict(chosen)}:
             words += [f"{_cut(key)} = {_brief(value)}" for key, value in list(chosen.items())[:5]]
-    return Record(name, ", ".join(words), lines(({"file": file} if file else {}) | kept))
+    return Record(name, ", ".join(words), _cut(file or ""), lines(({"file": file} if file else {}) | kept))
+
+
+def _folders(paths: Sequence[str]) -> str:
+    """Where files lie and how many: a folder's worth of drawings is no list to read."""
+    found = Counter(str(PurePath(path).parent) for path in paths)
+    return ", ".join(f"{folder}: {number} {'file' if number == 1 else 'files'}" for folder, number in found.items())
 
 
 def _unnamed(record: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in record.items() if key != "class_names"}
+    """The record in an order of its own: files keep theirs in any."""
+    keys = [*(key for key in FIRST if key in record), *sorted(set(record) - {*FIRST, "class_names"})]
+    return {key: record[key] for key in keys}
 
 
 def _brief(value: object) -> str:

@@ -45,7 +45,7 @@ def render(payload: Payload, drawings: Sequence[Drawing]) -> str:
         raise ValueError("a report of no heads; expected at least one judged head")
     found = verdict(payload)
     others = [head["name"] for head in payload["heads"] if head["name"] != found.head]
-    after = others[0] if found.is_joint and others else found.head
+    after = others[0] if found.is_reference and others else found.head
     style, script = _part("report.css"), _part("report.js")
     return (
         _environment()
@@ -78,12 +78,17 @@ def printable(value: object) -> object:
     return "".join(" " if char in "\n\t" else "\ufffd" if _bad(char) else char for char in text)
 
 
+def pieces(name: object) -> list[str]:
+    """The name in parts that a line may end after: behind every dot and underscore."""
+    return re.findall(r"[^._]*[._]|[^._]+", str(name))
+
+
 def _bad(char: str) -> bool:
     return char in _TURNS or unicodedata.category(char) in ("Cc", "Cs")
 
 
 def _environment() -> Environment:
-    return Environment(
+    environment = Environment(
         loader=PackageLoader("rebalance.report.page"),
         autoescape=True,
         undefined=StrictUndefined,
@@ -91,6 +96,8 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["pieces"] = pieces
+    return environment
 
 
 def _part(name: str) -> str:

@@ -93,7 +93,16 @@ class TestWhatNext:
     @staticmethod
     def said(entry: Entry, opened: FeatureCache, capsys: pytest.CaptureFixture[str], **model: str) -> str:
         opened.plan.specification.update(model)
-        payload = {"chosen": entry.name, "chosen_on": "val", "report": "r\x1b.html", "figures": ["f/a.svg", "f/a.png"]}
+        files = {"report": "r\x1b.html", "figures": ["f/a.svg", "f/a.png"]}
+        heads = [{"name": entry.name, "difference": None}]
+        payload = {
+            "chosen": entry.name,
+            "chosen_on": "val",
+            "split": "test",
+            "goal": "balanced",
+            "heads": heads,
+            **files,
+        }
         say_what_next(payload, [Entry("other"), entry], opened, opened.path)
         return capsys.readouterr().out
 
@@ -103,7 +112,8 @@ class TestWhatNext:
         self, opened: FeatureCache, capsys: pytest.CaptureFixture[str]
     ) -> None:
         command = "to use it: rebalance export x.heads/crt-1.safetensors --into {} --out rebalanced.pt\n"
-        assert self.said(self.HEAD, opened, capsys, model="run:my joint.pt").startswith(command.format("'my joint.pt'"))
+        elsewhere = f"'my joint.pt' --cache {opened.path}"
+        assert self.said(self.HEAD, opened, capsys, model="run:my joint.pt").startswith(command.format(elsewhere))
         beside = opened.path.parent / "joint.pt"
         beside.touch()
         assert self.said(self.HEAD, opened, capsys, model="run:joint.pt").startswith(command.format(beside))
@@ -115,14 +125,14 @@ class TestWhatNext:
         text = self.said(self.HEAD, opened, capsys, model=model)
         assert text == "its head: x.heads/crt-1.safetensors\nfigures: f\nreport: r\ufffd.html\n"
 
-    @pytest.mark.parametrize(
-        "head", [NormalizedHead(torch.eye(3, 4)), LinearHead(torch.eye(3, 4), record={"terms": 2})]
-    )
-    def test_nor_for_a_head_that_no_checkpoint_holds(
-        self, head: LinearHead, opened: FeatureCache, capsys: pytest.CaptureFixture[str]
+    @pytest.mark.parametrize("model", ["run:joint.pt", "timm:resnet50"])
+    def test_a_head_that_no_checkpoint_holds_becomes_a_program(
+        self, model: str, opened: FeatureCache, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        text = self.said(replace(self.HEAD, head=head), opened, capsys, model="run:joint.pt")
-        assert text.startswith("its head: ")
+        file = opened.path.parent / "x.heads" / "ncm-1.safetensors"
+        head = NormalizedHead(torch.eye(3, 4))
+        text = self.said(replace(self.HEAD, head=head, file=file), opened, capsys, model=model)
+        assert text.startswith(f"to use it: rebalance export {file} --module rebalanced.pt2\n")
 
     def test_the_joint_head_stays_where_it_is(self, opened: FeatureCache, capsys: pytest.CaptureFixture[str]) -> None:
         entry = Entry("joint", LinearHead(torch.eye(3, 4)))

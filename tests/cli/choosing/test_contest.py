@@ -14,14 +14,17 @@ import pytest
 import torch
 
 from featurecache import FeatureCache, write
-from rebalance import METHODS, LinearHead, evaluate_head, load_head
+from rebalance import METHODS, LinearHead, Shots, evaluate_head, load_head
 from rebalance_cli.caches import cached_head
 from rebalance_cli.choosing.chosen import Rule
 from rebalance_cli.choosing.contest import Contest, Entry, best
 from rebalance_cli.choosing.kept_heads import KeptHeads
+from rebalance_cli.judging.columns import GOALS
+from rebalance_cli.judging.judged import Criteria
 
 CPU = torch.device("cpu")
 COUNTS = {"train": (40, 12, 5), "val": (6, 6, 6)}
+PLAIN = Criteria(None, Shots(), None, None)
 RULE = Rule(on=None, folds=None, metric="balanced", select="1se", allow_seen=False)
 CALIBRATIONS = {name for name, line in METHODS.items() if line.on == "val"}
 Make = Callable[..., Contest]
@@ -50,7 +53,8 @@ def make(tmp_path: Path) -> Make:
             cache = FeatureCache(path) if path.exists() else written(path)
         (tmp_path / folder).mkdir(exist_ok=True)
         kept = KeptHeads(tmp_path / folder, cache, CPU)
-        return Contest(cache, cached_head(cache, CPU), cache[on], replace(RULE, **rule), kept, seed)
+        asked = replace(RULE, **rule)
+        return Contest(cache, cached_head(cache, CPU), cache[on], asked, GOALS[asked.metric], PLAIN, kept, seed)
 
     return made
 

@@ -83,6 +83,10 @@ class TestCriteria:
         with pytest.raises(ValueError, match=r"c\.csv"):
             criteria(cache, replace(PLAIN, costs=tmp_path / "c.csv"))
 
+    def test_cones_of_a_class_that_is_not_there(self, cache: FeatureCache) -> None:
+        with pytest.raises(ValueError, match="--cones: no class cat"):
+            criteria(cache, replace(PLAIN, cones="0,1,cat"))
+
     def test_a_split_that_is_not_there(self, cache: FeatureCache) -> None:
         with pytest.raises(ValueError, match="no split 'nosuch'"):
             criteria(cache, replace(PLAIN, split="nosuch"))
@@ -169,13 +173,20 @@ class TestFinish:
     def test_figures(
         self, cache: FeatureCache, heads: dict[str, LinearHead], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        whole = gallery.drawings
-        monkeypatch.setattr(gallery, "drawings", lambda *args, **options: whole(*args, **options)[:2])
+        whole = gallery.gallery
+        monkeypatch.setattr(
+            gallery, "gallery", lambda *a, **b: replace(found := whole(*a, **b), drawings=found.drawings[:2])
+        )
         payload, drawn = self.finished(cache, heads, replace(PLAIN, figures=tmp_path / "f"))
         expected = sorted(f"{drawing.name}.{ending}" for drawing in drawn for ending in ("svg", "png", "csv"))
         assert len(expected) == 6
         assert sorted(path.name for path in (tmp_path / "f").iterdir()) == expected
         assert sorted(payload["figures"]) == [str(tmp_path / "f" / name) for name in expected]
+
+    def test_cones_of_classes_that_are_asked_for(self, cache: FeatureCache, heads: dict[str, LinearHead]) -> None:
+        _, drawn = self.finished(cache, heads, replace(PLAIN, cones="class 5,0,class 2"), page=True)
+        (cones,) = [drawing for drawing in drawn if drawing.name == "cones"]
+        assert {row[3] for row in cones.rows if row[0] == "row"} == {0, 2, 5}
 
     def test_predictions_come_in_the_order_of_the_table(
         self, cache: FeatureCache, heads: dict[str, LinearHead], tmp_path: Path

@@ -75,8 +75,12 @@ class TestRefused:
         assert replace(PLAIN, figures=tmp_path).figures == tmp_path
 
     def test_costs(self, tmp_path: Path) -> None:
-        with pytest.raises(ValueError, match=r"--costs .*no such file; expected a .csv of K x K numbers"):
+        with pytest.raises(ValueError, match=r"--costs .*no file; expected a .csv of K x K numbers"):
             replace(PLAIN, costs=tmp_path / "nowhere.csv")
+
+    def test_cones(self) -> None:
+        with pytest.raises(ValueError, match="--cones 1,2: expected three different classes"):
+            replace(PLAIN, cones="1,2")
 
     def test_a_target_prior(self) -> None:
         with pytest.raises(ValueError, match="--target-prior nosuch: no such file"):

@@ -67,7 +67,7 @@ def test_what_was_judged(cache: FeatureCache, heads: dict[str, LinearHead]) -> N
         "costs": None,
         "replicates": 10,
         "seed": 5,
-        "notes": [],
+        "notes": ["2 of 2 classes have fewer than 5 rows, so the intervals are too narrow"],
         "failed": [],
         "chosen": None,
         "chosen_on": None,
@@ -95,9 +95,9 @@ def test_each_head(cache: FeatureCache, heads: dict[str, LinearHead]) -> None:
     joint, same, worse = payload["heads"]
     assert (joint["difference"], joint["mcnemar"], joint["file"]) == (None, None, None)
     assert same["difference"]["balanced"] == {"value": 0.0, "low": 0.0, "high": 0.0}
-    assert same["mcnemar"] == {"only_head": 0, "only_joint": 0, "p": 1.0}
+    assert same["mcnemar"] == {"only_head": 0, "only_other": 0, "p": 1.0}
     assert worse["difference"]["top1"]["value"] == pytest.approx(worse["top1"] - joint["top1"])
-    assert (worse["mcnemar"]["only_head"], worse["mcnemar"]["only_joint"]) == (2, 3)
+    assert (worse["mcnemar"]["only_head"], worse["mcnemar"]["only_other"]) == (2, 3)
     assert worse["file"] == "worse.safetensors"
     assert joint["recall"] == [pytest.approx(2 / 3), 0.5, None]
 

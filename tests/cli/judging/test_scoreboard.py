@@ -22,9 +22,10 @@ def a_head(name: str, value: float, *, joint: bool = False, **entries: Any) -> d
         **dict.fromkeys(FIGURES, value),
         "intervals": {key: [value - 0.007, value + 0.007] for key in FIGURES},
         "difference": None if joint else difference,
-        "mcnemar": None if joint else {"only_head": 31, "only_joint": 9, "p": 0.0006},
+        "mcnemar": None if joint else {"only_head": 31, "only_other": 9, "p": 0.0006},
         "marks": [],
         "recall": [*[0.5] * 5, None],
+        "recall_interval": [*[[0.4, 0.6]] * 5, [None, None]],
         "precision": [0.25] * 6,
         **entries,
     }
@@ -38,6 +39,8 @@ def a_payload(*heads: dict[str, Any], **entries: Any) -> dict[str, Any]:
         "target_prior": None,
         "costs": None,
         "replicates": 1000,
+        "goal": "balanced",
+        "against": "joint",
         "notes": [],
         "heads": list(heads),
         "failed": [],
@@ -86,7 +89,7 @@ def test_the_rule_stands_below_every_table(two: Any, shown: Shown) -> None:
 def test_what_the_sign_is(two: Any, shown: Shown) -> None:
     (line,) = [line for line in shown(a_payload(*two)) if "± is" in line]
     assert line.startswith("± is half of the 95 % interval, from 1000 draws of the rows within their classes")
-    assert line.endswith("vs joint: paired on the same rows")
+    assert line.endswith("differences are paired row by row")
     assert len(line) <= 120
     without = [each | {"intervals": {}} for each in two]
     assert not any("±" in line for line in shown(a_payload(*without, replicates=0)))
@@ -134,12 +137,12 @@ class TestFull:
         lines = shown(a_payload(*two), full=True)
         at = next(i for i, line in enumerate(lines) if line.startswith("recall of"))
         assert [line.split() for line in lines[at + 2 : at + 8]] == [
-            ["0", "many", "300", "50", "50.0", "50.0"],
+            ["0", "many", "300", "50", "50.0±10.0", "50.0±10.0"],
             ["5", "many", "101", "50", "–", "–"],
-            ["2", "medium", "100", "50", "50.0", "50.0"],
-            ["3", "medium", "20", "50", "50.0", "50.0"],
-            ["4", "few", "19", "50", "50.0", "50.0"],
-            ["1", "few", "10", "50", "50.0", "50.0"],
+            ["2", "medium", "100", "50", "50.0±10.0", "50.0±10.0"],
+            ["3", "medium", "20", "50", "50.0±10.0", "50.0±10.0"],
+            ["4", "few", "19", "50", "50.0±10.0", "50.0±10.0"],
+            ["1", "few", "10", "50", "50.0±10.0", "50.0±10.0"],
         ]
         assert any(line.startswith("precision of") for line in lines)
 
@@ -166,7 +169,7 @@ class TestBelow:
 
     def test_the_chosen_one(self, two: Any, shown: Shown) -> None:
         payload = a_payload(*two, chosen="crt", chosen_on="val", validation={"crt": 0.7712})
-        assert shown(payload)[-1] == "chosen on val: crt (77.1 %)"
+        assert shown(payload)[-1] == "chosen on val: crt (balanced 77.1 %)"
 
 
 def test_strangers_texts_are_harmless(shown: Shown) -> None:

@@ -161,7 +161,6 @@ class Loops:
 
     def figures(self, costs: Any = None) -> dict[str, float | None]:
         """All of them by name; None where one is not defined."""
-        met = [k for k in self.classes if self.mass(k) + self.mass(guess=k)]
         recalls = [self.recall(k) for k in self.present]
         found = {
             "top1": self.mean(self.correct),
@@ -170,9 +169,9 @@ class Loops:
             "worst": min(recalls),
             "harmonic": len(recalls) / math.fsum(1 / r for r in recalls) if min(recalls) else 0.0,
             "geometric": math.prod(recalls) ** (1 / len(recalls)),
-            "macro_f1": mean([self.f1(k) for k in met]),
+            "macro_f1": mean([self.f1(k) for k in self.present]),
             "weighted_f1": math.fsum(self.mass(k) * self.f1(k) for k in self.present),
-            "macro_precision": mean([self.precision(k) if self.mass(guess=k) else 0.0 for k in met]),
+            "macro_precision": mean([self.precision(k) if self.mass(guess=k) else 0.0 for k in self.present]),
             "nll": self.mean(self.nll()),
             "brier": self.mean(self.brier()),
             "ece": self.equal_width(self.confidence, self.correct),

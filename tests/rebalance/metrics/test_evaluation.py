@@ -26,14 +26,15 @@ def of_scikit_learn(logits: Any, labels: Any, weights: Any) -> dict[str, float]:
     guess = logits.argmax(1).numpy()
     p = torch.softmax(logits.double(), 1).numpy()
     given_ = {"sample_weight": weights}
+    macro = {**given_, "average": "macro", "zero_division": 0, "labels": np.unique(labels)}  # those with rows
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         found = {
             "top1": oracle.accuracy_score(labels, guess, **given_),
             "balanced": oracle.balanced_accuracy_score(labels, guess, **given_),
-            "macro_f1": oracle.f1_score(labels, guess, average="macro", zero_division=0, **given_),
+            "macro_f1": oracle.f1_score(labels, guess, **macro),
             "weighted_f1": oracle.f1_score(labels, guess, average="weighted", zero_division=0, **given_),
-            "macro_precision": oracle.precision_score(labels, guess, average="macro", zero_division=0, **given_),
+            "macro_precision": oracle.precision_score(labels, guess, **macro),
             "nll": oracle.log_loss(labels, p, labels=classes, **given_),
             # From 0 to 2 for two classes as well.
             "brier": oracle.brier_score_loss(labels, p, labels=classes, scale_by_half=False, **given_),
@@ -185,10 +186,14 @@ def test_weights_have_sum_1_however_little_of_the_prior_is_on_classes_with_rows(
 
 def test_what_makes_a_figure_less_certain_is_noted() -> None:
     report = evaluate(torch.eye(4)[[0, 0, 1]], [0, 0, 1], target_prior=[1, 1, 1, 1], replicates=5)
-    single, missing = report.notes
-    assert "1 of 2 classes" in single
+    single, few, missing = report.notes
+    assert "1 of 2 classes have a single row" in single
+    assert "1 of 2 classes have fewer than 5 rows" in few
     assert "50 %" in missing
-    assert evaluate(torch.eye(2)[[0, 0, 1, 1]], [0, 0, 1, 1], target_prior=[1, 1], replicates=5).notes == ()
+    enough = [0, 1] * 5
+    assert evaluate(torch.eye(2)[enough], enough, target_prior=[1, 1], replicates=5).notes == ()
+    (left,) = evaluate(torch.eye(2)[enough], enough, target_prior=[1, 0], replicates=5).notes
+    assert "1 of 2 classes have no share" in left
 
 
 @pytest.mark.parametrize(

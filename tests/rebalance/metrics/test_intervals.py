@@ -108,10 +108,26 @@ def test_the_seed_decides(case: Any) -> None:
 def test_the_interval_follows_the_estimate(drawn: Any, estimate: float, moved: float) -> None:
     low, high = interval(estimate, drawn)
     assert low <= estimate <= high
-    assert interval(moved, drawn + 1) == pytest.approx((low - estimate + moved, high - estimate + moved), abs=1e-9)
+    assert interval(estimate + moved, drawn + moved) == pytest.approx((low + moved, high + moved), abs=1e-9)
+    ends = np.percentile(drawn, [2.5, 97.5])
+    assert low <= min(ends[0], ends[0] + estimate - drawn.mean()) + 1e-9
+    assert high >= max(ends[1], ends[1] + estimate - drawn.mean()) - 1e-9
     assert interval(-estimate, -drawn) == pytest.approx((-high, -low), abs=1e-9)
     kept = interval(estimate, drawn, (-1, 1))
     assert kept == pytest.approx((max(low, -1), min(high, 1)))
+
+
+def test_one_row_of_a_difference_is_never_certain() -> None:
+    """A third of the draws leave the row out, whatever the seed."""
+    logits = torch.eye(2)[[0, 1] * 60]
+    other = logits.clone()
+    other[0] = other[0].flip(0)
+    for seed in range(5):
+        one, two = (evaluate(each, [0, 1] * 60, replicates=200, seed=seed) for each in (logits, other))
+        found = one.difference(two)["top1"]
+        assert found.value > 0
+        assert found.low is not None
+        assert found.low <= 0
 
 
 @given(FLOATS, st.floats(-5, 5))

@@ -60,7 +60,7 @@ def judge() -> dict[str, Any]:
                 **report.to_dict(),
                 "difference": {k: {"value": d.value, "low": d.low, "high": d.high} for k, d in differences.items()}
                 or None,
-                "mcnemar": test and {"only_head": test.only_self, "only_joint": test.only_other, "p": test.p},
+                "mcnemar": test and {"only_head": test.only_self, "only_other": test.only_other, "p": test.p},
                 "marks": ["tuned on test"] if name == "lws" else [],
                 "record": {
                     "method": name.split(" + ")[-1],
@@ -89,6 +89,9 @@ def judge() -> dict[str, Any]:
         "failed": [{"name": "vs_loss", "why": "RuntimeError: the solver met a singular matrix"}],
         "chosen": "crt + temperature",
         "chosen_on": "val",
+        "chosen_by": "balanced",
+        "goal": "balanced",
+        "against": "joint",
         "validation": {head["name"]: head["balanced"] + 0.01 for head in heads},
         "classes": {
             "names": [f"{('warbler', 'finch', 'tern', 'owl', 'heron')[k % 5]} {k}" for k in range(CLASSES)],
@@ -200,7 +203,8 @@ def hostile(payload: dict[str, Any]) -> dict[str, Any]:
     bad = poisoned(payload, [0])
     for head, name in zip(bad["heads"], kept, strict=True):
         head["name"] = names[name]
-    return bad | {"validation": validation, "chosen": chosen}
+    fixed = {key: payload[key] for key in ("goal", "chosen_by", "against")}  # words of ours
+    return bad | fixed | {"validation": validation, "chosen": chosen}
 
 
 @pytest.fixture(scope="session")

@@ -41,8 +41,30 @@ def test_texts_begin_no_formula_and_hold_no_control_character(text: str) -> None
     out.encode("utf-8")
     assert not out.lstrip().startswith(("=", "+", "-", "@"))
     assert not any(ord(char) < 32 or 127 <= ord(char) < 160 for char in out)
-    if text.isprintable() and not text.lstrip().startswith(tuple("=+-@＝＋－＠")):
+    if text.isprintable() and ";" not in text and not text.lstrip().startswith(tuple("=+-@＝＋－＠")):
         assert out == text
+
+
+@pytest.mark.parametrize("text", ["x;=1+1", "x; @SUM(A1)", 'x;"=1"', ";-1", "=1;+1", "a;b;＝1"])
+def test_no_formula_begins_behind_a_semicolon(text: str, tmp_path: Path) -> None:
+    write_csv(tmp_path / "a.csv", ["id", text], [["k", text], [text, "k"]])
+    assert ";'" in neutral(text)
+    begins_none(tmp_path / "a.csv", ";")
+
+
+@given(st.lists(st.lists(st.text("ab=+-@;, \"'\t"), min_size=3, max_size=3), max_size=3))
+def test_no_cell_is_a_formula_whatever_parts_them(tmp_path_factory: pytest.TempPathFactory, rows: Any) -> None:
+    path = tmp_path_factory.getbasetemp() / "any.csv"
+    write_csv(path, ["a", "b", "c"], rows)
+    begins_none(path, ",")
+    begins_none(path, ";")
+
+
+def begins_none(path: Path, delimiter: str) -> None:
+    """No cell begins a formula for a program that parts cells there."""
+    with path.open(encoding="utf-8", newline="") as file:
+        cells = [cell for row in csv.reader(file, delimiter=delimiter) for cell in row]
+    assert not [cell for cell in cells if cell.lstrip().startswith(tuple("=+-@＝＋－＠"))]
 
 
 @given(st.floats(allow_nan=False))

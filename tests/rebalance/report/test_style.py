@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from matplotlib import rcParams
 from matplotlib.colors import to_rgb
 
-from rebalance.report.style import DARK, LIGHT, Style, class_labels, label, plain
+from rebalance.report.style import DARK, LIGHT, Style, class_labels, head_labels, label, plain
 
 
 @pytest.mark.parametrize("style", [LIGHT, DARK], ids=["light", "dark"])
@@ -67,3 +67,8 @@ def test_labels_are_kept_in_legends() -> None:
 def test_a_class_whose_name_cannot_be_drawn_has_its_id() -> None:
     assert class_labels(["cat", "猫", "", "🐈 cat", "\n\n"], 5) == ["cat", "class 1", "class 2", "□ cat", "class 4"]
     assert class_labels(None, 2) == ["0", "1"]
+
+
+def test_a_head_whose_name_cannot_be_drawn_has_its_place() -> None:
+    expected = {"crt": "crt", "分類器": "head 2", "": "head 3", "🐈 cat": "□ cat", "_x": " _x"}
+    assert head_labels(["crt", "分類器", "", "🐈 cat", "_x"]) == expected

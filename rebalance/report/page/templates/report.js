@@ -64,14 +64,15 @@
     let most = MOST;
 
     function show() {
-      const query = search.value.trim().toLocaleLowerCase();
+      const typed = search.value.trim();
+      const query = typed.toLocaleLowerCase();
       const found = query === "" ? rows : rows.filter((row) => {
         const [id, name] = texts.get(row);
         return id === query || name.includes(query);
       });
       const seen = found.slice(0, most);
       fill(body, seen);
-      const matching = query === "" ? "classes" : `matching (${total.toLocaleString("en")} in all)`;
+      const matching = query === "" ? "classes" : `matching “${typed}” (${total.toLocaleString("en")} in all)`;
       const count = found.length.toLocaleString("en");
       shown.textContent = seen.length < found.length
         ? `${seen.length} of ${count} ${matching} shown`
@@ -94,6 +95,20 @@
     };
   }
 
+  /** Says at a box whether there is more of its table to the right and to the left. */
+  function edges(box) {
+    const show = () => {
+      const rest = box.scrollWidth - box.clientWidth - box.scrollLeft;
+      box.classList.toggle("more", rest > 1);
+      box.classList.toggle("begun", box.scrollLeft > 1);
+    };
+    box.addEventListener("scroll", show, { passive: true });
+    const resized = new ResizeObserver(show);
+    resized.observe(box);
+    resized.observe(box.querySelector("table"));
+  }
+
+  document.querySelectorAll(".box").forEach(edges);
   for (const table of document.querySelectorAll("table.sortable")) {
     const [body] = table.tBodies; // failed methods are in a second one, which stays below
     const given = [...body.rows];

@@ -16,7 +16,7 @@ from scipy.stats import spearmanr
 
 from rebalance.report.drawing import Drawing
 from rebalance.report.figures import norms
-from rebalance.report.figures.norms import correlation, spearman
+from rebalance.report.figures.norms import CENTRES, correlation, running_median, spearman
 
 COUNTS = np.array([5, 200, 40, 0])
 NORMS = {"joint": [0.5, 2.0, 1.0, 0.4], "crt": [1.0, 1.1, 0.9, 1.0]}
@@ -81,3 +81,35 @@ def test_many_points_are_a_small_picture() -> None:
     rng = np.random.default_rng(0)
     heads = {f"head{i}": rng.random(5000) for i in range(2)}
     assert len(norms(heads, rng.integers(0, 1000, 5000)).svg()) < 300_000
+
+
+@given(
+    arrays(np.int64, st.integers(1, 40), elements=st.integers(0, 50)), st.integers(0, 5).map(lambda half: 2 * half + 1)
+)
+def test_the_running_median_is_that_of_the_nearest_classes(counts: Any, window: int) -> None:
+    values = np.random.default_rng(0).random(len(counts))
+    found = running_median(values, counts, window)
+    assert list(found) == sorted({*counts.tolist()})
+    for count, median in found.items():
+        own = values[counts == count]
+        if len(own) >= min(window, len(counts)):
+            assert median == np.median(own)
+        assert values.min() <= median <= values.max()
+
+
+def test_a_rare_count_is_joined_by_its_neighbours() -> None:
+    found = running_median([9.0, 1.0, 5.0, 2.0, 3.0], [50, 10, 40, 20, 30], 3)
+    assert found == {10: 1.5, 20: 2.0, 30: 3.0, 40: 5.0, 50: 7.0}
+
+
+def test_thousands_of_classes_have_a_line(painted: Callable[[Drawing], Figure]) -> None:
+    rng = np.random.default_rng(0)
+    counts = rng.permutation(3000)
+    drawing = norms({"joint": 1 + counts / 3000 + rng.normal(0, 0.01, 3000)}, counts)
+    line = painted(drawing).axes[0].get_lines()[1]  # the first is the mean
+    x, y = np.asarray(line.get_xydata()).T
+    assert len(x) == CENTRES
+    np.testing.assert_allclose(y[5:-5], (1 + x / 3000)[5:-5] / 1.5, atol=0.01)
+    assert "median of 121 classes" in drawing.caption
+    assert drawing.columns[-1] == "median about joint"
+    assert sum(row[-1] is not None for row in drawing.rows) == CENTRES

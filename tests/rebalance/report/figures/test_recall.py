@@ -62,6 +62,17 @@ def test_groups_are_parted_and_named(painted: Painted) -> None:
     assert [text.get_position()[0] for text in figure.axes[0].texts] == [0, 1, 2.5]
 
 
+def test_the_names_of_groups_stand_above_recalls_of_100_percent(painted: Painted) -> None:
+    names = [f"A very long name of species {k}" for k in range(30)]
+    figure = painted(
+        recall({"joint": np.ones(30)}, np.arange(30), class_names=names, groups={"few": np.ones(30, bool)})
+    )
+    (text,) = figure.axes[0].texts
+    marker = 3 * figure.dpi / 72  # half of it
+    assert text.get_window_extent().y0 > figure.axes[0].transData.transform((0, 1.0))[1] + marker
+    assert all(len(shown.get_text()) <= 18 for shown in figure.axes[0].get_xticklabels())
+
+
 @pytest.mark.parametrize("counts", [[0, 0, 0, 0], [7, 7, 7, 7], COUNTS])
 def test_any_counts_can_be_drawn(counts: list[int]) -> None:
     assert recall(RECALLS, counts).png()

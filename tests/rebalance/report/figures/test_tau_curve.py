@@ -36,15 +36,54 @@ def test_the_line_has_the_steps(painted: Painted) -> None:
     np.testing.assert_array_equal(first[:, 1], [0.4, 0.4, 0.8, 0.8, 0.2, 0.2])
 
 
+def shaded(axes: Any) -> Any:
+    (shade,) = axes.patches
+    return axes.transData.inverted().transform(shade.get_extents().get_points())[:, 0]
+
+
 def test_the_chosen_value_is_marked_on_every_curve_and_its_stretch_is_shaded(painted: Painted) -> None:
     axes = painted(draw()).axes[0]
     at = [np.asarray(line.get_xydata()).tolist() for line in axes.get_lines() if len(line.get_xdata()) == 1]
     assert at == [[[1.25, 0.8]], [[1.25, 1.0]]]
-    (shade,) = axes.patches
-    ends = axes.transData.inverted().transform(shade.get_extents().get_points())[:, 0]
-    assert ends == pytest.approx([0.5, 3.0])  # its open end at the edge
-    assert "1.25" in axes.get_title()
-    assert "0.5 to ∞" in axes.get_title()
+    assert shaded(axes) == pytest.approx([0.5, 3.0])  # its open end at the edge
+    # 1.25 is not the middle of 0.5 to 3: it was chosen in another range.
+    assert axes.get_title() == "chosen: tau = 1.25, from the shaded stretch 0.5 to ∞"
+
+
+@pytest.mark.parametrize(
+    ("chosen", "interval", "expected", "reach", "title"),
+    [
+        (1.25, (0.5, 2.0), (0.5, 2.0), (0, 3), "tau = 1.25, the middle of 0.5 to 2"),
+        (1.75, (0.5, None), (0.5, 3.0), (0, 3), "the middle of 0.5 to 3;\nthe stretch, 0.5 to ∞, reaches beyond"),
+        (0.5, (-0.4, 1.0), (0.0, 1.0), (-0.42, 3), "the middle of 0 to 1;\nthe stretch, −0.4 to 1, reaches beyond"),
+        (2.99, (2.98, 4.6), (2.98, 3.0), (0, 4.83), "the stretch, 2.98 to 4.6, reaches beyond the range that is"),
+        (3.5, (3.499, 4.0), (3.499, 4.0), (0, 4.2), "which lies beyond the range that is searched"),
+        (1.5, (-90.0, 90.0), (0.0, 3.0), (-3, 6), "the middle of 0 to 3"),
+    ],
+)
+def test_the_stretch_is_cut_at_the_range_that_is_searched(
+    chosen: float, interval: Any, expected: Any, reach: Any, title: str, painted: Painted
+) -> None:
+    axes = painted(draw(chosen=chosen, interval=interval)).axes[0]
+    assert shaded(axes) == pytest.approx(expected)
+    assert axes.get_xlim() == pytest.approx(reach)
+    assert title in axes.get_title()
+
+
+def test_a_best_value_beyond_the_range_is_said(painted: Painted) -> None:
+    curve = StepCurve(np.array([2.9, 4.0]), np.array([0.5, 0.6, 0.9]))
+    asked = {"method": "m", "parameter": "tau", "chosen": 2.95, "interval": (2.9, 5.0), "split": "val"}
+    title = painted(tau_curve({"balanced": curve}, **asked)).axes[0].get_title()
+    assert title.endswith("the middle of 2.9 to 3;\nbalanced is best beyond the range that is searched")
+    far = StepCurve(np.array([2.9, 400.0]), np.array([0.5, 0.6, 0.9]))
+    title = painted(tau_curve({"balanced": far}, **asked)).axes[0].get_title()
+    assert title.endswith("the stretch, 2.9 to 5, reaches beyond the range that is searched")  # all that can be seen
+
+
+def test_no_axis_goes_beyond_100_percent(painted: Painted) -> None:
+    whole = {"balanced": StepCurve(np.array([1.0]), np.array([0.0, 1.0]))}
+    asked = {"method": "m", "parameter": "tau", "chosen": 1.5, "interval": None, "split": "val"}
+    assert painted(tau_curve(whole, **asked)).axes[0].get_ylim() == (0, 1)
 
 
 def test_the_table_is_exact() -> None:

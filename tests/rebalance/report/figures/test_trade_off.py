@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+import pytest
 from matplotlib.figure import Figure
 
 from rebalance.report.drawing import Drawing
@@ -27,6 +28,23 @@ def test_every_head_is_a_named_point_within_its_cross(painted: Callable[[Drawing
     ]
     assert axes.get_xlim()[0] < 0.15
     assert axes.get_xlim()[1] > 0.7
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_no_axis_goes_where_there_are_no_shares(share: float, painted: Callable[[Drawing], Figure]) -> None:
+    tied = {f"head {i}": Standing(share, share, (share, share), (max(0, share - 0.2), share)) for i in range(3)}
+    axes = painted(trade_off(tied)).axes[0]
+    for axis in (axes.xaxis, axes.yaxis):
+        low, high = axis.get_view_interval()
+        assert 0 <= low < high <= 1
+        assert low <= share <= high
+
+
+def test_of_many_heads_the_points_have_numbers(painted: Callable[[Drawing], Figure]) -> None:
+    figure = painted(trade_off({f"head{i}": Standing(0.5, 0.04 * i) for i in range(13)}))
+    assert [text.get_text() for text in figure.axes[0].texts if text.get_text()] == [str(i) for i in range(1, 14)]
+    beside = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert beside == [f"{i + 1}  head{i}" for i in range(13)]
 
 
 def test_the_table_holds_points_and_intervals() -> None:

@@ -23,7 +23,7 @@ def test_every_figure_is_in_a_table(payload: dict[str, Any]) -> None:
         head |= {"cost": 1.5, "minimum_risk_cost": 1.25}
     shown = {column.key for table in head_tables(payload) for column in table.columns}
     assert set(FIGURES) <= shown
-    assert {"difference", "only_head", "only_joint", "p", "validation"} <= shown
+    assert {"difference", "only_head", "only_other", "p", "validation"} <= shown
 
 
 def test_every_head_has_a_row_with_as_many_cells_as_columns(payload: dict[str, Any]) -> None:
@@ -67,8 +67,38 @@ def test_columns_and_tables_of_dashes_only_are_left_out(payload: dict[str, Any])
 
 def test_what_heads_were_chosen_by_has_its_name(payload: dict[str, Any]) -> None:
     assert tables(payload)["accuracy"].columns[-1].title == "balanced on val"
-    payload["provenance"]["options"]["metric"] = "top1"
-    assert tables(payload)["accuracy"].columns[-1].title == "top-1 on val"
+    payload["chosen_by"] = payload["goal"] = "top1"
+    found = tables(payload)["accuracy"]
+    assert found.columns[-1].title == "top-1 on val"
+    assert (found.columns[0].key, found.sorted_by) == ("top1", "top1")
+    assert [column.key for column in found.columns].count("top1") == 1
+    payload["chosen_by"] = payload["goal"] = "cost"
+    assert tables(payload)["accuracy"].columns[-1].unit == "cost"
+
+
+def test_the_goal_comes_first_and_costs_rise(payload: dict[str, Any]) -> None:
+    for head in payload["heads"]:
+        head["cost"] = 0.25
+        if head["difference"]:
+            head["difference"]["cost"] = {"value": -0.5, "low": -0.6, "high": -0.4}
+    found = tables(payload | {"goal": "cost", "chosen_by": "cost"})
+    assert found["accuracy"].title == "Cost and accuracy"
+    assert cell(found["accuracy"], "crt", "difference").tone == "gain"
+    for table in (found["accuracy"], found["differences"]):
+        assert (table.columns[0].key, table.columns[0].first, table.sorted_by) == ("cost", "ascending", "cost")
+
+
+def test_heads_are_compared_with_the_one_that_is_named(payload: dict[str, Any]) -> None:
+    found = tables(payload | {"against": "mine"})
+    assert found["accuracy"].columns[1].title == "against mine"
+    assert found["differences"].title == "Difference to mine"
+    assert found["means"].title.endswith("against mine")
+    assert [column.title for column in found["means"].columns[-3:]] == ["this head", "mine", "p"]
+
+
+def test_test_says_that_it_counts_rows_where_the_rest_is_weighted(payload: dict[str, Any]) -> None:
+    assert "not weighted" not in tables(payload)["means"].columns[-1].group
+    assert "not weighted" in tables(payload | {"target_prior": "uniform"})["means"].columns[-1].group
 
 
 def test_marks_and_the_choice_are_on_the_rows(payload: dict[str, Any]) -> None:

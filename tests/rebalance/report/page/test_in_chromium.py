@@ -102,14 +102,14 @@ def test_search_by_name_and_by_id(html: str, visit: Callable[..., Any]) -> None:
     status = page.locator("#shown")
     assert status.inner_text() == "30 classes"
     page.get_by_label("Search").fill("WARB")
-    assert status.inner_text() == "6 matching (30 in all)"
+    assert status.inner_text() == "6 matching “WARB” (30 in all)"
     assert all("warbler" in text for text in rows.all_inner_texts())
     page.locator("#per-class thead th", has_text="id").locator("button").click()
     assert rows.first.locator("td").first.inner_text() == "25"  # the search outlasts a sort
     page.get_by_label("Search").fill(" 7 ")
     assert [text.split()[0] for text in rows.all_inner_texts()] == ["27", "17", "7"]
     page.get_by_label("Search").fill("no such class")
-    assert (rows.count(), status.inner_text()) == (0, "0 matching (30 in all)")
+    assert (rows.count(), status.inner_text()) == (0, "0 matching “no such class” (30 in all)")
     page.get_by_label("Search").fill("")
     assert (rows.count(), status.inner_text()) == (30, "30 classes")
     assert page.locator("#all").is_hidden()
@@ -131,9 +131,10 @@ def test_thousands_of_classes_stay_usable(
     assert len(spent) == 10
     assert max(spent) < 1000  # milliseconds; about 60
     page.get_by_label("Search").fill("species 8141")
-    assert (page.locator("#per-class tbody tr").count(), status.inner_text()) == (1, "1 matching (8,142 in all)")
+    assert page.locator("#per-class tbody tr").count() == 1
+    assert status.inner_text() == "1 matching “species 8141” (8,142 in all)"
     page.get_by_label("Search").fill("species 1")
-    assert status.inner_text() == "250 of 1,111 matching (8,142 in all) shown"
+    assert status.inner_text() == "250 of 1,111 matching “species 1” (8,142 in all) shown"
     page.locator("#all").click()
     assert page.locator("#per-class tbody tr").count() == 1111
     visited.quiet()
@@ -200,13 +201,56 @@ def test_prints(html: str, visit: Callable[..., Any]) -> None:
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     assert page.locator("img.light").first.is_visible()
     assert page.locator("img.dark").first.is_hidden()
-    assert page.locator(".controls").is_hidden()
+    assert page.locator(".controls :is(label, button)").all() != []
+    assert not any(control.is_visible() for control in page.locator(".controls :is(label, button)").all())
+    assert page.locator("#shown").inner_text() == "30 classes"
     assert page.locator("nav").is_hidden()
+    assert all(part.is_visible() for part in page.locator("details dl").all())  # closed as they are on the screen
     style = "(element) => [getComputedStyle(element).display, getComputedStyle(element).breakInside]"
     assert page.locator("#per-class thead").evaluate(style)[0] == "table-header-group"
     assert page.locator("figure").first.evaluate(style)[1] == "avoid"
     assert page.locator("#per-class tbody tr").first.evaluate(style)[1] == "avoid"
     visited.quiet()
+
+
+def test_paper_says_how_many_classes_it_leaves_out(
+    judged: dict[str, Any], widen: Callable[..., dict[str, Any]], visit: Callable[..., Any]
+) -> None:
+    page = visit(render(widen(judged, 300), [])).page
+    page.emulate_media(media="print")
+    assert page.locator("#shown").is_visible()
+    assert page.locator("#shown").inner_text() == "250 of 300 classes shown"
+
+
+@pytest.mark.parametrize("name", ["x" * 3000, "many words " * 300])
+def test_long_names_take_three_lines_and_are_found_whole(
+    payload: dict[str, Any], name: str, visit: Callable[..., Any]
+) -> None:
+    payload["classes"]["names"][3] = f"{name}end"
+    for head in payload["heads"][:3]:  # the starred and the chosen one too
+        head |= {"name": f"{head['name']} {name}", "marks": ["tuned on test"]}
+    payload["chosen"] = payload["heads"][0]["name"]
+    page = visit(render(payload, [])).page
+    heights = "rows => Math.max(...rows.map((row) => row.offsetHeight))"
+    assert page.locator("tr").evaluate_all(heights) < 130
+    assert page.locator("#accuracy .chosen .badge").is_visible()
+    assert page.locator("#accuracy .star").first.is_visible()
+    page.get_by_label("Search").fill("end")
+    assert page.locator("#per-class tbody tr").count() == 1
+
+
+def test_a_box_says_where_there_is_more_of_its_table(html: str, visit: Callable[..., Any]) -> None:
+    page = visit(html, viewport={"width": 400, "height": 800}).page
+    box = page.locator(".box", has=page.locator("#differences"))
+    shade = "(box) => [getComputedStyle(box, '::after').content, box.classList.contains('begun')]"
+    page.locator(".box.more #differences").wait_for()
+    assert box.evaluate(shade) == ['""', False]
+    box.evaluate("(box) => box.scrollTo(99999, 0)")
+    page.locator(".box.begun:not(.more) #differences").wait_for()
+    assert box.evaluate(shade) == ["none", True]
+    page.locator("body").evaluate("(body) => { body.style.maxWidth = 'none'; }")
+    page.set_viewport_size({"width": 4000, "height": 800})
+    page.locator(".box:not(.begun, .more) #differences").wait_for()
 
 
 def test_a_phone_scrolls_tables_and_never_the_page(

@@ -26,6 +26,14 @@ def test_everything_that_is_needed_to_make_it_again_is_there(payload: dict[str, 
     assert parts["Files"] == [("predictions", "out.csv")]
 
 
+def test_drawings_are_a_folder_and_a_number(payload: dict[str, Any]) -> None:
+    paths = [f"figs/{name}.{ending}" for name in ("recall", "norms") for ending in ("svg", "png", "csv")]
+    assert dict(provenance(payload | {"figures": paths}))["Files"] == [("figures", "figs: 6 files")]
+    assert dict(provenance(payload | {"figures": ["a/x.svg", "x.svg"]}))["Files"] == [
+        ("figures", "a: 1 file, .: 1 file")
+    ]
+
+
 def test_what_is_not_known_has_no_part(payload: dict[str, Any]) -> None:
     payload["provenance"] |= {"joint": None, "created_with": {}}
     titles = [title for title, _ in provenance(payload)]
@@ -40,11 +48,21 @@ def test_joint_head_may_be_known_by_its_hash_alone(payload: dict[str, Any]) -> N
 def test_a_head_says_how_it_was_made(payload: dict[str, Any]) -> None:
     crt = next(record for record in records(payload) if record.head == "crt")
     assert crt.made == "fitted on train, tuned on val, tau = 0.5152"
+    assert crt.file == "photos.heads/crt.safetensors"
     assert crt.lines[0] == ("file", "photos.heads/crt.safetensors")
     assert ("hyperparameters.tau", "0.5151619954190064") in crt.lines
     assert ("tuned.parameters.tau", "0.5151619954190064") in crt.lines
     assert ("tuned.interval", "[-0.41, 1.03]") in crt.lines
     assert not any("class_names" in name for name, _ in crt.lines)
+
+
+def test_a_record_has_an_order_whatever_its_file_has(payload: dict[str, Any]) -> None:
+    head = payload["heads"][0]
+    before = records(payload)[0].lines
+    assert before[1][0] == "method"
+    head["record"] = dict(reversed(head["record"].items()))
+    assert records(payload)[0].lines[1] == before[1]
+    assert sorted(records(payload)[0].lines) == sorted(before)
 
 
 def test_a_record_of_another_program_is_shown_as_it_is(payload: dict[str, Any]) -> None:

@@ -11,17 +11,19 @@ from html.parser import HTMLParser
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from rebalance.report.drawing import Drawing
-from rebalance.report.page.rendering import printable, render
+from rebalance.report.page.rendering import pieces, printable, render
 
 TAGS = {
-    *("html", "head", "meta", "title", "style", "script", "body", "header", "nav", "main", "section", "div"),
+    *("html", "head", "meta", "title", "style", "script", "body", "header", "nav", "main", "section", "div", "wbr"),
     *("h1", "h2", "h3", "p", "ul", "li", "dl", "dt", "dd", "details", "summary", "figure", "figcaption", "img"),
     *("table", "thead", "tbody", "tr", "th", "td", "label", "input", "button"),
     *("a", "b", "bdi", "code", "small", "span", "strong"),
 }
-VOID = {"meta", "img", "input"}
+VOID = {"meta", "img", "input", "wbr"}
 
 
 class Page(HTMLParser):
@@ -150,46 +152,6 @@ def test_figures_are_there_for_light_and_for_dark(payload: dict[str, Any], drawi
     assert [figure.get("class") for figure in page.of("figure")] == ["wide", None]
 
 
-def test_result_is_one_sentence_in_plain_words(payload: dict[str, Any]) -> None:
-    text = Page(render(payload, [])).text
-    head = next(head for head in payload["heads"] if head["name"] == payload["chosen"])
-    assert "crt + temperature, chosen on val and judged beside 10 other heads, reaches" in text
-    assert f"{100 * head['balanced']:.1f} % balanced accuracy on test (95 % interval" in text
-    assert f"a difference of +{100 * head['difference']['balanced']['value']:.1f} points" in text
-    assert "It costs recall on the many classes:" in text
-
-
-@pytest.mark.parametrize("figure", ["many", "balanced"])
-@pytest.mark.parametrize(
-    ("difference", "words"),
-    [
-        ({"value": 0.02, "low": 0.01, "high": 0.03}, {"many": "gain as well", "balanced": "a difference of +2.0"}),
-        ({"value": 0.02, "low": -0.01, "high": 0.03}, {"many": "show no difference", "balanced": "cannot tell"}),
-        ({"value": 0.0, "low": 0.0, "high": 0.0}, {"many": "stay at", "balanced": "That is what the joint"}),
-        ({"value": -0.02, "low": None, "high": None}, {"many": "(−2.0 points)", "balanced": "of −2.0 points."}),
-    ],
-)
-def test_result_says_how_sure_it_is(
-    payload: dict[str, Any], figure: str, difference: dict[str, float | None], words: dict[str, str]
-) -> None:
-    head = next(head for head in payload["heads"] if head["name"] == payload["chosen"])
-    head["difference"][figure] = difference
-    assert words[figure] in Page(render(payload, [])).text.replace("\xa0", " ")
-
-
-def test_result_warns_where_nobody_chose_or_the_head_has_seen_the_rows(payload: dict[str, Any]) -> None:
-    text = Page(render(payload | {"chosen": None, "chosen_on": None}, [])).text
-    assert f"Of 11 heads, {payload['heads'][0]['name']} reaches" in text
-    assert "expect somewhat less on new rows" in text
-    text = Page(render(payload | {"chosen": "lws"}, [])).text
-    assert "Its figures are optimistic: tuned on test." in text
-
-
-def test_result_says_that_nothing_beats_joint(payload: dict[str, Any]) -> None:
-    text = Page(render(payload | {"chosen": "joint"}, [])).text
-    assert "No other head did better on val." in text
-
-
 def test_marks_failures_notes_and_options_are_said(payload: dict[str, Any]) -> None:
     payload |= {"target_prior": "forward:50", "costs": "costs.csv", "notes": ["class 28 has no row", "lws: was slow"]}
     payload["heads"][0]["notes"] = ["class 28 has no row", "did not converge"]
@@ -205,6 +167,45 @@ def test_marks_failures_notes_and_options_are_said(payload: dict[str, Any]) -> N
     assert payload["provenance"]["cache"] in text
 
 
+@pytest.mark.parametrize("goal", ["balanced", "cost"])
+def test_heads_come_sorted_by_the_goal_and_classes_by_id(payload: dict[str, Any], goal: str) -> None:
+    for head in payload["heads"]:
+        head["cost"] = 0.5
+        if head["difference"]:
+            head["difference"]["cost"] = {"value": 0.0, "low": 0.0, "high": 0.0}
+    headings = Page(render(payload | {"goal": goal}, [])).of("th")
+    way = "ascending" if goal == "cost" else "descending"
+    assert [heading["aria-sort"] for heading in headings if "aria-sort" in heading] == [way, way, "ascending"]
+
+
+def test_notes_have_a_heading(payload: dict[str, Any]) -> None:
+    assert "Notes What was noticed" in Page(render(payload | {"notes": ["a note"]}, [])).text
+    for head in payload["heads"]:
+        head["notes"] = []
+    assert "Notes" not in Page(render(payload | {"notes": []}, [])).text
+
+
+def test_a_head_can_be_traced_to_its_file(payload: dict[str, Any]) -> None:
+    payload["heads"][0] |= {"name": "crt-2", "file": "theirs/crt.safetensors"}
+    payload["heads"][0]["record"] = {"fitted_on": "train"}
+    assert "crt-2 fitted on train theirs/crt.safetensors" in Page(render(payload, [])).text
+
+
+def test_names_of_options_break_where_their_words_end(payload: dict[str, Any]) -> None:
+    payload["provenance"]["options"] = {"few_includes_bound": False, "_<b>.": 1}
+    html = render(payload, [])
+    assert "<dt>few_<wbr>includes_<wbr>bound</dt>" in html
+    assert "<dt>_<wbr>&lt;b&gt;.</dt>" in html
+
+
+def test_long_names_say_all_of_themselves_in_their_titles(payload: dict[str, Any]) -> None:
+    long = "a 'name' \"of\" <many> words " * 40
+    payload["classes"]["names"][3] = payload["heads"][0]["name"] = long
+    titles = [a["title"] for a in harmless(render(payload, [])).of("bdi") if a.get("class") == "long"]
+    assert len(titles) > 2
+    assert set(titles) == {long}
+
+
 def test_methods_on_the_page_are_explained(payload: dict[str, Any]) -> None:
     text = Page(render(payload, [])).text
     assert "vs_loss (Kini et al., NeurIPS 2021):" in text  # it failed, and is on the page all the same
@@ -218,7 +219,7 @@ def test_without_joint_counts_names_intervals_and_validation(payload: dict[str, 
         head["record"], head["file"] = {}, None
     payload["heads"] = [head for head in payload["heads"] if head["name"] != "joint"]
     payload["classes"] |= {"names": None, "counts": None}
-    payload |= {"replicates": 0, "failed": [], "chosen": None, "chosen_on": None}
+    payload |= {"replicates": 0, "failed": [], "chosen": None, "chosen_on": None, "against": None}
     del payload["validation"]
     page = harmless(render(payload, []))
     assert "joint" not in page.text.split("How to read this")[0]
@@ -250,3 +251,9 @@ def test_what_may_stand_in_text() -> None:
     assert printable("a\nb\tc") == "a b c"
     assert printable("\x00\x1b\x85\ud800\u202e\u2066") == "\ufffd" * 6
     assert printable(12) == "12"
+
+
+@given(st.text())
+def test_pieces_of_a_name_are_the_name(name: str) -> None:
+    assert "".join(pieces(name)) == name
+    assert all(piece.find(mark) in (-1, len(piece) - 1) for piece in pieces(name) for mark in "._")

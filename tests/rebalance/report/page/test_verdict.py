@@ -11,7 +11,7 @@ from rebalance.report.page.verdict import verdict
 
 def test_it_is_about_the_chosen_head(payload: dict[str, Any]) -> None:
     found = verdict(payload)
-    assert (found.head, found.chosen_on, found.heads, found.is_joint) == ("crt + temperature", "val", 11, False)
+    assert (found.head, found.chosen_on, found.heads, found.is_reference) == ("crt + temperature", "val", 11, False)
     assert list(found.changes) == ["balanced", "top1", "many", "medium", "few"]
 
 
@@ -54,9 +54,28 @@ def test_without_a_joint_head_there_is_nothing_to_compare_with(payload: dict[str
     assert all(change.before is None and change.difference is None for change in verdict(payload).changes.values())
 
 
+def test_it_compares_with_the_head_that_was_compared_with(payload: dict[str, Any]) -> None:
+    crt = next(head for head in payload["heads"] if head["name"] == "crt")
+    found = verdict(payload | {"against": "crt"})
+    before = found.changes["few"].before
+    assert before is not None
+    assert (found.against, before.text) == ("crt", f"{100 * crt['few']:.1f}")
+    assert verdict(payload | {"against": None}).changes["few"].before is None
+
+
+def test_the_goal_comes_first(payload: dict[str, Any]) -> None:
+    for head in payload["heads"]:
+        head["cost"] = 0.25
+        if head["difference"]:
+            head["difference"]["cost"] = {"value": -0.5, "low": -0.6, "high": -0.4}
+    assert list(verdict(payload | {"goal": "top1"}).changes)[:2] == ["top1", "balanced"]
+    change = next(iter(verdict(payload | {"goal": "cost"}).changes.values()))
+    assert (change.title, change.unit, change.direction) == ("cost a row", "", "up")
+
+
 def test_joint_is_not_compared_with_itself(payload: dict[str, Any]) -> None:
     found = verdict(payload | {"chosen": "joint"})
-    assert found.is_joint
+    assert found.is_reference
     assert all(change.before is None for change in found.changes.values())
 
 

@@ -1,0 +1,1 @@
+"""What ``convert`` turns into what: features and caches, and heads."""

@@ -1,0 +1,1 @@
+"""Predictions of rows as a file: what `predict` is made of."""
