@@ -107,7 +107,7 @@ def _show(payload: dict[str, Any], *, full: bool) -> None:
     what = "the whole model, from images to logits" if full else "the head, from features to logits"
     lines = {
         "checkpoint": f"{payload.get('into')} with the classifier {payload.get('layer')!r} replaced "
-        f"({payload['classes']} classes)",
+        f"({payload['classes']} classes){_which(payload)}",
         "module": f"{what}, for torch.export.load",
         "onnx": f"{what}, as ONNX (opset {payload.get('opset')})",
     }
@@ -119,3 +119,10 @@ def _show(payload: dict[str, Any], *, full: bool) -> None:
             click.echo(f"  proved on {said(proof)}")
         if check := payload["checked"].get(kind):
             click.echo(f"  checked on {said(check)}")
+
+
+def _which(payload: dict[str, Any]) -> str:
+    """Which of two copies of the weights got the head."""
+    if payload.get("averaged") is None:
+        return ""
+    return " in its averaged weights" if payload["averaged"] else "; its averaged weights are left as they were"

@@ -44,6 +44,7 @@ def replace_classifier(model: nn.Module, module: nn.Module, *, layer: Classifier
     Raises ValueError where no layer fits, or two do, where the new values do not fit the old layer's dtype, or where
     the model cannot be copied.
     """
+    _check_types(model, module, layer)
     if isinstance(model, torch.jit.ScriptModule):
         raise ValueError("a TorchScript program cannot be given another layer; expected the nn.Module it was made from")
     if isinstance(layer, Classifier):
@@ -54,7 +55,10 @@ def replace_classifier(model: nn.Module, module: nn.Module, *, layer: Classifier
     shape = shape_of(module)
     name = _layer_of_shape(model, shape) if layer is None else _own_name(model, layer)
     if len(layers_named(model, name)) > 1:
-        raise ValueError(f"{shown(name)} names several layers: pass layer= what find_classifier gave, with its factors")
+        raise ValueError(
+            f"{shown(name)} names several layers: pass layer=find_classifier(model, example), of "
+            "featurecache.classifier, which knows their factors"
+        )
     old = layer_named(model, name)
     if shape_of(old) is None or shape not in (None, shape_of(old)):
         raise ValueError(
@@ -62,6 +66,15 @@ def replace_classifier(model: nn.Module, module: nn.Module, *, layer: Classifier
             "expected layers of equal (K, D)"
         )
     return _with(model, {name: copy.deepcopy(module)})
+
+
+def _check_types(model: object, module: object, layer: object) -> None:
+    for each in (model, module):
+        if not isinstance(each, nn.Module):
+            hint = "; of a head give head.to_module()" if hasattr(each, "to_module") else ""
+            raise ValueError(f"{type(each).__name__} is no nn.Module; expected a model and its new classifier{hint}")
+    if not (layer is None or isinstance(layer, Classifier | str)):
+        raise ValueError(f"layer is a {type(layer).__name__}; expected a name, or what find_classifier gave")
 
 
 def _with(model: nn.Module, new: dict[str, nn.Module]) -> nn.Module:

@@ -28,8 +28,8 @@ def fold(head: LinearHead) -> Folded:
     if isinstance(head, GatedHead):
         return _gated(head)
     if isinstance(head, NormalizedHead):
-        center = "its center and " if bool(head.center.any()) else ""
-        return Folded(head, f"{center}the scaling of every row to length one cannot be folded: neither is affine")
+        center = ", nor can its center, which comes before" if bool(head.center.any()) else ""
+        return Folded(head, f"the scaling of every row to length one is not affine and cannot be folded{center}")
     temperature = head.record.get("temperature")
     inside = f", its temperature of {temperature:.4g} in them" if isinstance(temperature, float) else ""
     return Folded(head, f"nothing to fold: it is one weight and bias already{inside}")

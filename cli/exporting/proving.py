@@ -60,7 +60,7 @@ def on_rows(
     with progress("prove") as update:
         for features, _ in rows.blocks(size):
             block = features.float()
-            parts.append(agreement(head(block), made(block), **_dtype(dtype)))
+            parts.append(agreement(head(block), made(block), terms=terms_of(head, block), **_dtype(dtype)))
             update(min(len(parts) * size, len(rows)), len(rows), what)
     found = together(parts)
     found.require(what)
@@ -101,7 +101,8 @@ def on_inputs(
         for batch in inputs.batches():
             logits = logits_of(module(batch.to(device)))
             features = captured.features.float()
-            parts.append(agreement(head(features), made(batch, features, logits), **_dtype(dtype)))
+            came = made(batch, features, logits)
+            parts.append(agreement(head(features), came, terms=terms_of(head, features), **_dtype(dtype)))
             if cached is not None and inputs.ids is not None:
                 same.append(cached.agreement(inputs.ids[done : done + len(batch)], features))
             done += len(batch)
@@ -109,6 +110,20 @@ def on_inputs(
     found = together(parts)
     found.require(what)
     return {"data": inputs.data, **_plain(found), "features": _features([each for each in same if each], what)}
+
+
+def terms_of(head: LinearHead, features: Tensor) -> Tensor:
+    """(N, K) the root of the summed squares of what each logit of a head is the sum of; features: (N, D)."""
+    from rebalance import GatedHead, NormalizedHead
+    from rebalance.head import normalize
+
+    x = features.to(head.weight.device)
+    if isinstance(head, NormalizedHead):
+        x = normalize(x - head.center)
+    terms = (x.double().square() @ head.weight.double().square().T + head.bias.double().square()).sqrt()
+    if isinstance(head, GatedHead):
+        terms = terms * (1 + head.scale.double().abs()) + head.offset.double().abs()
+    return terms
 
 
 def images(data: str, root: Path | None, model: Model, names: Sequence[str] | None) -> Inputs:

@@ -93,7 +93,7 @@ def opened(source: Source, head: LinearHead, origin: Origin, cache: FeatureCache
     from featurecache.classifier import find_classifier
     from featurecache.storage import head_digest
 
-    model = _of_weights(source, head, origin, cache)
+    model = of_weights(source, head, origin, cache)
     shape = shape_of_input(model)
     joint = head.record.get("joint")
     if not model.has_head or (cache is not None and not cache.has_head):
@@ -149,7 +149,7 @@ def _terms(kind: Any, terms: list[dict[str, Any]]) -> tuple[Any, ...]:
     return tuple(kind(**term) for term in terms)
 
 
-def _of_weights(source: Source, head: LinearHead, origin: Origin, cache: FeatureCache | None) -> Model:
+def of_weights(source: Source, head: LinearHead, origin: Origin, cache: FeatureCache | None) -> Model:
     """The model whose weights are those the cache was extracted with; plain ones or averaged, where there are both."""
     from featurecache.checkpoint import digest
 

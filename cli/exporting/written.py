@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import click
+
 from ..caches import versions
 from ..output import clean, note
 from . import proving
-from .source import Whole, classifier_in, opened, reopened, shape_of_input, source_of
+from .source import Whole, classifier_in, of_weights, opened, reopened, shape_of_input, source_of
 
 if TYPE_CHECKING:
     import torch
@@ -48,12 +50,21 @@ class Job:
         """Write all that was asked for; what was written and how it was proved, as plain JSON values."""
         done: dict[str, Any] = {"proved": {}, "checked": {}}
         self._check_names()
+        for target in (self.targets.out, self.targets.module, self.targets.onnx):
+            if target is not None:
+                _refuse_head(target, self.path)
         whole = self._whole()
         if self.targets.into is not None and self.targets.out is not None:
             done |= self._checkpoint(self.targets.into, self.targets.out, done)
         for kind, path in (("module", self.targets.module), ("onnx", self.targets.onnx)):
             if path is not None:
-                done |= {kind: str(path)} | self._program(kind, path, whole, done)
+                try:
+                    done |= {kind: str(path)} | self._program(kind, path, whole, done)
+                except ValueError as error:
+                    before = [str(done[each]) for each in ("checkpoint", "module") if each in done and each != kind]
+                    if not before:
+                        raise
+                    raise ValueError(f"{error}; {' and '.join(before)} was proved and is written") from error
         return done
 
     def _check_names(self) -> None:
@@ -86,14 +97,43 @@ class Job:
             bias=head.bias, expected=head.record.get("joint"), terms=terms,
         )  # fmt: skip
         try:
+            self._compare_weights(into)
             self._prove_checkpoint(into, unproved, replaced.layer, bool(replaced.averaged), done)
             os.replace(unproved, out)
-        except BaseException:
+        except BaseException as error:
             shutil.rmtree(unproved, ignore_errors=True) if unproved.is_dir() else unproved.unlink(missing_ok=True)
+            if isinstance(error, ValueError) and unproved.name in str(error):
+                raise ValueError(str(error).replace(unproved.name, out.name)) from error
             raise
         for name in replaced.left:
             note(f"rebalance: {clean(str(into / name), 300)} holds the old classifier too and was not copied")
-        return {"checkpoint": str(out), "into": str(into), "layer": replaced.layer}
+        return {"checkpoint": str(out), "into": str(into), "layer": replaced.layer, "averaged": replaced.averaged}
+
+    def _compare_weights(self, into: Path) -> None:
+        """ValueError for a checkpoint of another model than the features; a note where nobody can say.
+
+        The classifier's own weights are compared anyway; this is about all the others.
+        """
+        from contextlib import suppress
+
+        from featurecache.checkpoint import digest, load_state
+
+        wanted = None if self.cache is None else self.cache.plan.specification.get("weights")
+        if wanted is None:
+            return
+        for ema in (False, True):
+            with suppress(ValueError):
+                if digest(load_state(into, ema=ema)) == wanted:
+                    return
+        try:
+            source = source_of(self.origin, into, self.cache)
+        except (click.UsageError, ValueError):
+            note(
+                f"rebalance: the weights in {clean(str(into), 300)} are not, or not under these names, those the "
+                "features were extracted with: only its classifier is proved; --model SOURCE:NAME compares them all"
+            )
+            return
+        of_weights(source, self.head, self.origin, self.cache)
 
     def _prove_checkpoint(self, into: Path, written: Path, layer: str, ema: bool, done: dict[str, Any]) -> None:
         from featurecache.checkpoint import read_classifier
@@ -178,6 +218,18 @@ class Job:
             known["class_names"] = known["class_names"] or (None if names is None else list(names))
             known["input"] = {"name": "images", "row": list(whole.shape), "transform": whole.model.transform_text}
         return known
+
+
+def _refuse_head(target: Path, given: Path) -> None:
+    """ValueError where a file to be written is a head or lies in a cache: an export is no head."""
+    from featurecache.layout import CACHE_FILE
+    from rebalance.head_file import is_own
+
+    shown = clean(str(target), 300)
+    if target.exists() and (target.samefile(given) or (target.is_file() and is_own(target))):
+        raise ValueError(f"{shown} is a head; give another name to what is exported from it")
+    if (target.parent / CACHE_FILE).exists():
+        raise ValueError(f"{shown} would lie in a cache; give a name outside of it")
 
 
 def _linear(weight: Tensor, bias: Tensor | None) -> Callable[[Tensor], Tensor]:

@@ -17,7 +17,8 @@ NEVER = -1e15  # a logit below it is that of a class that is never predicted; it
 class Agreement:
     """How far logits are from those that were expected, over some rows.
 
-    rows: N. largest: the largest deviation, of the classes that are ever predicted. tolerance: what rounding explains.
+    rows: N. largest, tolerance: the deviation that is nearest to what rounding explains, or farthest beyond, and what
+    it is allowed; of the classes that are ever predicted.
     close: rows whose decision is left open, as another class is within twice the tolerance of the best one.
     wrong: other rows with another decision. beyond: rows with a logit that deviates by more than the tolerance.
     """
@@ -44,16 +45,21 @@ class Agreement:
             )
 
 
-def agreement(expected: Tensor, made: Tensor, *, dtype: torch.dtype = torch.float32) -> Agreement:
+def agreement(
+    expected: Tensor, made: Tensor, *, dtype: torch.dtype = torch.float32, terms: Tensor | None = None
+) -> Agreement:
     """How well logits agree with the expected ones.
 
-    The tolerance is relative to the largest expected logit of all rows, see `featurecache.proof.precision`: a deviation
-    is one of sums, whose terms are of about that size. Logits of classes that are never predicted, of -1e30 as a rule,
-    are compared relative to themselves.
+    A deviation is one of sums, and relative to the size of their terms, see `featurecache.proof.precision`. Where the
+    terms are known, every logit has its own tolerance: one of a class that is switched off by a large bias says nothing
+    of the others, and where terms cancel the logit may be as small as it likes. Otherwise the tolerance is relative to
+    the largest expected logit of all rows; those of classes that are never predicted, of -1e30 as a rule, are compared
+    relative to themselves.
 
     expected: (N, K), finite.
     made: (N, K), on any device.
     dtype: the coarsest one that the weights went through.
+    terms: (N, K), the root of the summed squares of what each logit is the sum of.
 
     Raises ValueError when the shapes differ, or there is no row.
     """
@@ -62,15 +68,21 @@ def agreement(expected: Tensor, made: Tensor, *, dtype: torch.dtype = torch.floa
     relative = precision(torch.empty(0, dtype=dtype, device=made.device), made)
     z, other = expected.detach().cpu().double(), made.detach().cpu().double()
     usual = z > NEVER
-    largest = float(z.abs()[usual].max()) if bool(usual.any()) else 0.0
-    allowed = torch.where(usual, largest, z.abs()) * relative
+    if terms is None:
+        largest = float(z.abs()[usual].max()) if bool(usual.any()) else 0.0
+        allowed = torch.where(usual, largest, z.abs()) * relative
+    else:
+        allowed = (z.abs() + terms.detach().cpu().double()) * relative
     deviation = (z - other).abs()
     deviation[deviation.isnan()] = torch.inf
     close, best = _close(z, allowed)
+    # Of all logits that count, the one that uses up most of what it is allowed.
+    share = torch.where(usual | ~usual.any(), deviation / allowed.clamp_min(1e-300), -1.0)
+    worst = int(share.argmax())
     return Agreement(
         rows=len(z),
-        largest=float(deviation[usual].max()) if bool(usual.any()) else float(deviation.max()),
-        tolerance=largest * relative,
+        largest=float(deviation.flatten()[worst]),
+        tolerance=float(allowed.flatten()[worst]),
         close=int(close.sum()),
         wrong=int((~close & (other.argmax(dim=1) != best)).sum()),
         beyond=int((deviation > allowed).any(dim=1).sum()),
@@ -78,17 +90,18 @@ def agreement(expected: Tensor, made: Tensor, *, dtype: torch.dtype = torch.floa
 
 
 def together(parts: Iterable[Agreement]) -> Agreement:
-    """The agreement over the rows of all parts; of the tolerances the smallest.
+    """The agreement over the rows of all parts; deviation and tolerance of the one nearest to it, or beyond.
 
     Raises ValueError when there is no part.
     """
     all_of = list(parts)
     if not all_of:
         raise ValueError("no rows to compare; expected at least one")
+    worst = max(all_of, key=lambda part: part.largest / max(part.tolerance, 1e-300))
     return Agreement(
         rows=sum(part.rows for part in all_of),
-        largest=max(part.largest for part in all_of),
-        tolerance=min(part.tolerance for part in all_of),
+        largest=worst.largest,
+        tolerance=worst.tolerance,
         close=sum(part.close for part in all_of),
         wrong=sum(part.wrong for part in all_of),
         beyond=sum(part.beyond for part in all_of),

@@ -180,7 +180,7 @@ class TestRefused:
             grey = ["--grey"] if other == "channels" else []
             data = project.photos / "train"
             done("train", data, "--out", path, "--image-size", size, *grey, "--epochs", 1, "--holdout", 0)
-        says = "not a PyTorch checkpoint" if other == "no checkpoint" else "of another architecture"
+        says = "no PyTorch file" if other == "no checkpoint" else "of another architecture"
         words = ("--model", f"run:{project.model}", "--checkpoint", path, *splits(project, "train"))
         refused("extract", tmp_path / "x.cache", *words, holds=("other.pt'", says))
 

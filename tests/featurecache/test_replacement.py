@@ -201,7 +201,7 @@ def test_what_cannot_be_divided_is_refused(new: nn.Module) -> None:
 
 
 def test_several_layers_need_their_factors() -> None:
-    with pytest.raises(ValueError, match=r"'linear\+conv' names several layers: pass layer= what find_classifier gave"):
+    with pytest.raises(ValueError, match=r"'linear\+conv' names several layers: pass layer=find_classifier"):
         replace_classifier(Mixed((1, 1, 1)), nn.Linear(8, 5), layer="linear+conv")
 
 

@@ -106,3 +106,16 @@ def test_a_model_whose_copy_is_not_its_own_is_refused() -> None:
 
     with pytest.raises(ValueError, match="a copy of this Same keeps its old layers"):
         replace_classifier(Same(*mlp()), nn.Linear(8, 5))
+
+
+@pytest.mark.parametrize(
+    ("model", "module", "layer", "says"),
+    [
+        (nn.Linear(3, 2), object(), None, "object is no nn.Module"),
+        ({"weight": 1}, nn.Linear(3, 2), None, "dict is no nn.Module"),
+        (nn.Linear(3, 2), nn.Linear(3, 2), 5, "layer is a int"),
+    ],
+)
+def test_other_things_than_modules(model: Any, module: Any, layer: Any, says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        replace_classifier(model, module, layer=layer)

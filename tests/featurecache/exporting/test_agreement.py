@@ -111,3 +111,16 @@ def test_other_shapes_are_refused(shape: tuple[int, ...], refused: Refused) -> N
         agreement(drawn(0, 3), torch.zeros(shape))
     with refused("at least one row"):
         agreement(torch.zeros(0, 5), torch.zeros(0, 5))
+
+
+def test_a_class_that_is_switched_off_says_nothing_of_the_others() -> None:
+    z = torch.tensor([[1e-3, 2e-3, -1e6]])
+    terms = torch.tensor([[1e-2, 1e-2, 1e6]])
+    assert agreement(z, z + torch.tensor([[1e-7, 0, 10]]), terms=terms).holds
+    assert not agreement(z, torch.tensor([[0.0, 0.0, -1e6]]), terms=terms).holds
+    assert agreement(z, z, terms=terms).close == 0
+
+
+def test_where_terms_cancel_the_logit_may_be_small() -> None:
+    z = torch.tensor([[1e-9, -1e-9]])
+    assert agreement(z, -z, terms=torch.ones(1, 2)).holds
