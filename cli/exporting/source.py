@@ -57,6 +57,10 @@ class Whole:
         return torch.randn(ROWS, *self.shape, generator=torch.Generator().manual_seed(seed))
 
 
+class OtherModel(ValueError):
+    """A model whose weights are not those that the features were extracted with."""
+
+
 def source_of(origin: Origin, into: Path | None, cache: FeatureCache | None) -> Source:
     """Where the model is from: as asked, as a run file or a folder says, or as the cache records.
 
@@ -164,7 +168,7 @@ def of_weights(source: Source, head: LinearHead, origin: Origin, cache: FeatureC
     if averaged is not None and digest(averaged.module.state_dict()) == wanted:
         return averaged
     weights = "" if source.checkpoint is None else f" with {source.checkpoint}"
-    raise ValueError(
+    raise OtherModel(
         f"{clean(source.name, 200)}{weights}: another model than the one the features were extracted with (its "
         "weights differ from those the cache records); expected that one"
     )

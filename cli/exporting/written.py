@@ -14,7 +14,7 @@ import click
 from ..caches import versions
 from ..output import clean, note
 from . import proving
-from .source import Whole, classifier_in, of_weights, opened, reopened, shape_of_input, source_of
+from .source import OtherModel, Whole, classifier_in, of_weights, opened, reopened, shape_of_input, source_of
 
 if TYPE_CHECKING:
     import torch
@@ -126,14 +126,14 @@ class Job:
                 if digest(load_state(into, ema=ema)) == wanted:
                     return
         try:
-            source = source_of(self.origin, into, self.cache)
-        except (click.UsageError, ValueError):
+            of_weights(source_of(self.origin, into, self.cache), self.head, self.origin, self.cache)
+        except OtherModel:
+            raise
+        except (click.UsageError, ValueError, ImportError):  # no model, or none that can be opened with this file
             note(
                 f"rebalance: the weights in {clean(str(into), 300)} are not, or not under these names, those the "
                 "features were extracted with: only its classifier is proved; --model SOURCE:NAME compares them all"
             )
-            return
-        of_weights(source, self.head, self.origin, self.cache)
 
     def _prove_checkpoint(self, into: Path, written: Path, layer: str, ema: bool, done: dict[str, Any]) -> None:
         from featurecache.checkpoint import read_classifier
