@@ -30,7 +30,7 @@ REFUSED, INTERRUPTED, TERMINATED = 1, 130, 143
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM, which a scheduler sends where a person presses Ctrl-C."""
+    """SIGTERM, which a scheduler sends where a person presses Ctrl-C; or SIGHUP, when the terminal is closed."""
 
 
 class Program(click.Group):
@@ -44,6 +44,9 @@ class Program(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; ValueError, OSError and ImportError are refusals; anything else is a bug."""
         signal.signal(signal.SIGTERM, _terminate)
+        # A terminal that closes; not where the user asked for it to be passed over (nohup).
+        if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:
+            signal.signal(signal.SIGHUP, _terminate)
         try:
             return super().invoke(ctx)
         except BrokenPipeError:

@@ -189,7 +189,8 @@ def _features(parts: list[Any], what: str) -> dict[str, Any] | None:
     if not parts:
         return None
     rows, beyond = sum(part.rows for part in parts), sum(part.beyond for part in parts)
-    largest, tolerance = max(part.largest for part in parts), min(part.tolerance for part in parts)
+    worst = max(parts, key=lambda part: part.largest / max(part.tolerance, 1e-300))  # nearest to its own bound
+    largest, tolerance = worst.largest, worst.tolerance
     if beyond:
         raise ValueError(
             f"{what}: the features of {beyond} of {rows} images are not the cached ones: they deviate by up to "

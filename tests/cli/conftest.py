@@ -104,10 +104,11 @@ def misused() -> Refused:
 
 @pytest.fixture(autouse=True)
 def _signals() -> Iterator[None]:
-    """The program takes over SIGTERM; afterwards it is as it was."""
-    before = signal.getsignal(signal.SIGTERM)
+    """The program takes over SIGTERM and SIGHUP; afterwards they are as they were."""
+    before = {each: signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGHUP)}
     yield
-    signal.signal(signal.SIGTERM, before)
+    for each, handler in before.items():
+        signal.signal(each, handler)
 
 
 @dataclass(frozen=True)
