@@ -5,12 +5,14 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from functools import partial
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from featurecache.checkpoint import load_state
 from featurecache.datasets.images import Transform
 from featurecache.models.class_count import number_in
 from featurecache.models.huggingface.kind import Kind, classifier_kind
@@ -24,14 +26,24 @@ def own_weights(kind: Kind, origin: Origin, config: Any) -> tuple[nn.Module, Loa
     """The module with the weights beside its config, in float32.
 
     kind: of the model.
-    origin: where the weights are.
+    origin: where the weights are. Those of a folder are read as every checkpoint is, and nothing outside of it.
     config: of the model.
     Raises ValueError when they cannot be had; what transformers would then make up at random is refused.
     """
     try:
-        module, loading = kind.auto.from_pretrained(
-            origin.name, config=config, dtype=torch.float32, output_loading_info=True, **origin.options()
-        )
+        # transformers itself follows an index and a link wherever they lead.
+        state = load_state(Path(origin.name)) if origin.local else None
+    except OSError as error:
+        raise origin.refusal(error) from error
+    try:
+        if state is None:
+            module, loading = kind.auto.from_pretrained(
+                origin.name, config=config, dtype=torch.float32, output_loading_info=True, **origin.options()
+            )
+        else:
+            module, loading = _skeleton(kind, config).from_pretrained(
+                None, config=config, state_dict=dict(state), dtype=torch.float32, output_loading_info=True
+            )
     except Exception as error:  # the network's, the hub's and transformers' own, of a dozen types
         raise origin.refusal(error) from error
     missing = sorted(loading["missing_keys"])
@@ -88,16 +100,14 @@ def in_todays_names(kind: Kind, config: Any, state: Mapping[str, Tensor], *, che
     state: with the names of either, of any version of transformers; where they are neither, it comes back as it is.
     checkpoint: what messages call the file.
     """
-    with torch.device("meta"):
-        skeleton = _built(kind, config, None)
-    model: Any = type(skeleton)
+    skeleton = _skeleton(kind, config)
     own = skeleton.state_dict()
     base = f"{skeleton.base_model_prefix}."
     wrappers = {name[: name.find(base)] for name in state if base in name}
     wrapper = wrappers.pop() if len(wrappers) == 1 else ""
     bare = {name.removeprefix(wrapper): value for name, value in state.items()}
     try:
-        module, loading = model.from_pretrained(
+        module, loading = skeleton.from_pretrained(
             None,
             config=copy.deepcopy(config),
             state_dict=dict(bare),
@@ -113,6 +123,12 @@ def in_todays_names(kind: Kind, config: Any, state: Mapping[str, Tensor], *, che
     if len(found) <= sum(name in own for name in fitted(state, own, checkpoint=checkpoint).state):
         return state
     return found | {name: bare[name] for name in left if name in bare}
+
+
+def _skeleton(kind: Kind, config: Any) -> Any:
+    """The model without values; its from_pretrained, that of its class, takes a state dict."""
+    with torch.device("meta"):
+        return _built(kind, config, None)
 
 
 def _built(kind: Kind, config: Any, classes: int | None) -> nn.Module:

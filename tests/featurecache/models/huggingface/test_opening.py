@@ -236,7 +236,7 @@ def test_code_of_the_models_own_is_never_run(hf_folder: Folder, refused: Any) ->
 def test_a_damaged_file_is_refused(hf_folder: Folder, refused: Any) -> None:
     folder = hf_folder("ViTForImageClassification")
     (folder / "model.safetensors").write_bytes(b"\0" * 100)
-    with refused("is no model folder of transformers that can be read"):
+    with refused("model.safetensors", "not a safetensors file, or a damaged one"):
         open_huggingface(str(folder))
 
 
