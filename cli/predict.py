@@ -56,7 +56,8 @@ def predict(rows: str, by: str, answers: Answers, reading: Reading, through: Thr
 
     The file has the columns id, label (where one is known), prediction (the number of a class), name and probability;
     with --top-k 2 or more they are prediction_1, name_1, probability_1, prediction_2 and so on. Of a cache the first
-    column is split. What is not known is an empty cell.
+    column is split. What is not known is an empty cell. In CSV a text that a spreadsheet would take for a formula,
+    ids too, begins with an apostrophe; Parquet holds every text as it is.
 
     --target-prior turns every probability p into p * target / source, scaled to sum 1, and the prediction is the
     likeliest class by that. Nothing is drawn at random: --seed changes nothing.
@@ -65,7 +66,7 @@ def predict(rows: str, by: str, answers: Answers, reading: Reading, through: Thr
         raise ValueError("predict runs in one process and would write the same file in each; start it without torchrun")
     answers.check_apart(rows, by, through.checkpoint, answers.target_prior, answers.source_prior)
     began = time.perf_counter()
-    with _leaving_nothing(answers.out), _subject(rows, by, reading, through, common) as subject:
+    with _leaving_nothing(answers.out), _subject(rows, by, answers, reading, through, common) as subject:
         payload = _predict(subject, answers)
     seconds = time.perf_counter() - began
     payload |= {"seconds": round(seconds, 3), "rows_per_second": round(payload["rows"] / seconds, 1)}
@@ -75,20 +76,25 @@ def predict(rows: str, by: str, answers: Answers, reading: Reading, through: Thr
 
 
 @contextmanager
-def _subject(rows: str, by: str, reading: Reading, through: Through, common: Common) -> Iterator[Subject]:
+def _subject(
+    rows: str, by: str, answers: Answers, reading: Reading, through: Through, common: Common
+) -> Iterator[Subject]:
     """What is predicted; UsageError where options of images are given with a cache, or the other way round."""
     from .predicting.cached import is_cache, of_cache
+    from .predicting.counted import counted
     from .predicting.pictures import of_images
 
     if is_cache(rows):
         if through.given or reading.root is not None:
             raise click.UsageError(f"{rows} is a cache, which has its features; --model and --root are for images")
+        if answers.cache is not None:
+            raise click.UsageError(f"{rows} is a cache and counts its own training rows; --cache is for images")
         yield of_cache(Path(rows), by, reading.split, common)
         return
     if reading.split:
         raise click.UsageError(f"--split {reading.split[0]} is of a cache, and {rows} is none; name the data alone")
     with of_images(rows, by, through, reading, common) as subject:
-        yield subject
+        yield subject if answers.target_prior is None else counted(subject, by, through, answers.cache)
 
 
 def _predict(subject: Subject, answers: Answers) -> dict[str, Any]:
@@ -113,6 +119,7 @@ def _predict(subject: Subject, answers: Answers) -> dict[str, Any]:
         "splits": list(subject.split_names),
         "labelled": sum(tally.labelled.values()),
         "accuracy": _accuracy(tally.accuracy(), subject),
+        "marks": {name: list(marks) for name, marks in subject.marks.items()},
         "unreadable": tally.unreadable,
         "target_prior": answers.target_prior,
         "source_prior": source_prior,
@@ -158,11 +165,13 @@ def _show(payload: dict[str, Any]) -> None:
     speed = f"{payload['rows']} rows in {payload['seconds']:.1f} s ({payload['rows_per_second']:.0f} rows/s)"
     click.echo(f"{clean(payload['predictions'], 300)}: {speed}")
     if payload["target_prior"] is not None:
-        click.echo(f"prior: {clean(payload['source_prior'], 200)} → {clean(payload['target_prior'], 200)}")
+        click.echo(f"prior: from {clean(payload['source_prior'], 200)} to {clean(payload['target_prior'], 200)}")
     found = payload["accuracy"]
     said = found.items() if isinstance(found, dict) else [("accuracy", found)]
     for name, value in said:
         if value is not None:
-            click.echo(f"{clean(name)}: {percent(value)} % of the labelled rows are right")
+            marks = payload["marks"].get(name)
+            doubt = f" ({', '.join(marks)})" if marks else ""
+            click.echo(f"{clean(name)}: {percent(value)} % of the labelled rows are right{doubt}")
     if payload["unreadable"]:
         click.echo(f"{payload['unreadable']} rows could not be read; their predictions are empty")

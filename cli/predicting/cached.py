@@ -62,7 +62,18 @@ def of_cache(path: Path, name: str, splits: Sequence[str], common: Common) -> Su
         record=maker.record,
         counts=train_counts(opened),
         where=f"{opened.path} has no split called train",
+        marks={each: _marks(opened, each, maker.record) for each in names},
     )
+
+
+def _marks(opened: FeatureCache, split: str, record: Mapping[str, Any]) -> list[str]:
+    """Whose training the rows of a split were part of, as far as the plan and the head's record tell."""
+    told = {
+        "the head was fitted on these": record.get("fitted_on") == split,
+        "tuned on these": record.get("tuned_on") == split,
+        "the backbone was trained on these": opened.plan.splits[split].seen is True,
+    }
+    return [mark for mark, true in told.items() if true]
 
 
 def _maker(opened: FeatureCache, name: str, common: Common) -> Maker:

@@ -24,7 +24,8 @@ class Answers:
     """What is written.
 
     out: the file. top_k: classes a row. target_prior: see `target_prior.read_prior`, None for the head's own.
-    source_prior: train, uniform or a file, None for what the head's record says.
+    source_prior: train, uniform or a file, None for what the head's record says. cache: whose training rows a class
+    train, forward and backward mean, None for the one that is found.
     ValueError where a value makes no sense whatever the rows are, ImportError where Parquet cannot be written.
     """
 
@@ -32,11 +33,16 @@ class Answers:
     top_k: int
     target_prior: str | None
     source_prior: str | None
+    cache: Path | None = None
 
     def __post_init__(self) -> None:
         suffix = self.out.suffix.lower()
-        if suffix not in TABLES or self.out.is_dir() or not self.out.parent.is_dir():
-            raise ValueError(f"--out {self.out}: expected a {' or '.join(TABLES)} file in a folder that is there")
+        if self.out.is_dir():
+            raise ValueError(f"--out {self.out}: a folder; expected the name of a {' or '.join(TABLES)} file")
+        if suffix not in TABLES:
+            raise ValueError(f"--out {self.out}: expected a name that ends in {' or '.join(TABLES)}")
+        if not self.out.parent.is_dir():
+            raise ValueError(f"--out {self.out}: no such folder: {self.out.parent}; make it first, or name another")
         if suffix == ".parquet" and importlib.util.find_spec("pyarrow") is None:
             raise ImportError(
                 f"--out {self.out}: Parquet files need pyarrow: pip install 'featurecache-rebalance[parquet]', or name "
@@ -47,10 +53,12 @@ class Answers:
         given = self.source_prior
         if given is not None and given not in ("train", "uniform") and not Path(given).is_file():
             raise ValueError(
-                f"--source-prior {given[:200]!r}: no such file; expected uniform, train or a file of shares"
+                f"--source-prior {given[:200]!r}: no such file; expected uniform, train or a file of shares or counts"
             )
         if given is not None and self.target_prior is None:
             raise click.UsageError("--source-prior is what --target-prior is divided by; give that too")
+        if self.cache is not None and self.target_prior is None:
+            raise click.UsageError("--cache tells the training rows a class that --target-prior needs; give that too")
 
     def check_apart(self, *inputs: str | Path | None) -> None:
         """ValueError when the file to be written is one that is read."""
@@ -134,8 +142,15 @@ answers_options = gathered(
     click.option(
         "--source-prior",
         metavar="train|uniform|FILE",
-        help="The shares that the head was made for, which --target-prior takes the place of  [default: what the "
-        "head's record says: train for joint, uniform for crt, …].",
+        help="The shares that the head was made for, which --target-prior takes the place of; a file may hold counts "
+        "[default: what the head's record says: train for joint, uniform for crt, …].",
+    ),
+    click.option(
+        "--cache",
+        type=click.Path(path_type=Path),
+        metavar="CACHE",
+        help="For images: the cache whose training rows a class are meant by train, forward and backward  [default: "
+        "the head's, beside the head, the checkpoint or here].",
     ),
 )
 

@@ -124,7 +124,7 @@ def _subject(stream: Stream, head: LinearHead | None, images: Any, names: Sequen
         labelled=known and (labels is None or bool((labels >= 0).any())),
         record=None,
         counts=None,
-        where="they are in a cache, not in images, models or a head's file",
+        where="they are in a cache, and none was found",
         batch_size=stream.batch_size,
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class Subject:
     parts: the rows, to be gone through once. rows: N. num_classes: K. class_names: K names or None. split_names: of
     the cache, empty for images. labelled: whether rows may have labels. record: of the head, None for a model's own
     classifier. counts: (K,) training rows a class, or None. where: what holds no counts, for messages.
-    batch_size: images a forward, None for features.
+    batch_size: images a forward, None for features. marks: by split, why its accuracy says little of new rows.
     """
 
     parts: Iterator[Part]
@@ -50,6 +50,7 @@ class Subject:
     counts: NDArray[np.int64] | None
     where: str
     batch_size: int | None = None
+    marks: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def columns(self, k: int) -> dict[str, Kind]:
         """The columns of its predictions, and what is in them. k: classes a row."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -51,9 +52,28 @@ def weights_of(kind: str, name: str, through: Through) -> tuple[str, Path | None
     path = Path(name)
     if not path.exists():
         raise ValueError(f"{name}: no such file; expected joint, a head, or the checkpoint of a model")
+    if _holds_rows(path):
+        raise ValueError(
+            f"{name}: a folder of rows, not of a model: the arguments may be swapped; expected CACHE|DATA first, then "
+            "HEAD|CHECKPOINT"
+        )
     if through.source is not None:
         return through.source, path
     return (f"hf:{path}" if path.is_dir() else f"run:{path}"), None
+
+
+def _holds_rows(path: Path) -> bool:
+    """Whether it is a cache, or a folder of class folders or images, and no model."""
+    from featurecache.datasets.folders import SUFFIXES
+    from featurecache.layout import CACHE_FILE
+
+    if not path.is_dir() or (path / "config.json").exists():
+        return False
+    with os.scandir(path) as entries:
+        shown = [each for each in entries if not each.name.startswith(".")]
+    return any(
+        each.name == CACHE_FILE or each.is_dir() or os.path.splitext(each.name)[1].lower() in SUFFIXES for each in shown
+    )
 
 
 def open_run(source: str, weights: Path | None, through: Through, head: LinearHead | None, classes: int | None) -> Run:

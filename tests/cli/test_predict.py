@@ -179,7 +179,7 @@ def test_a_file_that_is_there_is_replaced_and_the_words_are_said(project: Any, o
     found = done("predict", project.cache, "joint", "--split", "test", "--out", out, "--target-prior", "uniform")
     lines = found.stdout.splitlines()
     assert lines[0].startswith(f"{out}: 24 rows in ")
-    assert lines[1] == "prior: as recorded (joint) → uniform"
+    assert lines[1] == "prior: from train (as recorded for joint) to uniform"
     assert lines[2].startswith("test: ")
     assert len(table(out)) == 24
     assert [path.name for path in out.parent.iterdir()] == [out.name]

@@ -11,7 +11,7 @@ import torch
 from click.testing import Result
 from PIL import Image
 
-from rebalance import LinearHead
+from rebalance import LinearHead, load_head
 
 Run = Callable[..., Result]
 Refused = Callable[..., str]
@@ -74,6 +74,8 @@ def test_usage(project: Any, tmp_path: Path, out: Path, misused: Refused) -> Non
     misused("predict", photos, project.model, *to, "--checkpoint", project.model, holds=("both weights",))
     misused("predict", project.cache, "joint", *to, "--source-prior", "train", holds=("--target-prior",))
     target = ("--target-prior", "uniform")
+    misused("predict", photos, project.model, *to, "--cache", project.cache, holds=("--cache", "--target-prior"))
+    misused("predict", project.cache, "joint", *to, *target, "--cache", project.cache, holds=("--cache is for images",))
     misused("predict", project.cache, project.heads["tau_norm"], *to, *target, holds=("(tau_norm) does not tell",))
 
 
@@ -88,19 +90,33 @@ def test_priors(project: Any, tmp_path: Path, out: Path, refused: Refused) -> No
     refused(*cached, "uniform", "--source-prior", tmp_path / "zero.txt", holds=("class 2 has share 0",))
     images = ("predict", project.photos / "test", project.model, "--out", out, "--target-prior", "uniform")
     refused(*images, "--source-prior", "train", holds=("rows a class are not known", "file of shares"))
-    adjusted = ("predict", project.photos / "test", project.heads["temperature"], "--model", f"run:{project.model}")
-    refused(*adjusted, "--out", out, "--target-prior", "uniform", holds=("temperature", "--source-prior a file"))
+    alone = tmp_path / "alone" / "heads" / "h.safetensors"
+    alone.parent.mkdir(parents=True)
+    load_head(project.heads["temperature"]).with_record(cache="another").save(alone)
+    adjusted = ("predict", project.photos / "test", alone, "--model", f"run:{project.model}", "--out", out)
+    adjusted = (*adjusted, "--target-prior", "uniform")
+    refused(*adjusted, holds=("temperature", "--cache", "--source-prior a file"))
+    refused(*adjusted, "--cache", project.cache, holds=("of another model or extraction",))
+    refused(*images, "--source-prior", "uniform", "--cache", tmp_path / "no.cache", holds=("no.cache",))
 
 
 def test_files(project: Any, tmp_path: Path, refused: Refused, out: Path) -> None:
     cached = ("predict", project.cache, "joint", "--out")
-    for bad in (tmp_path / "p.txt", tmp_path, tmp_path / "no" / "p.csv"):
+    for bad in (tmp_path / "p.txt", tmp_path):
         refused(*cached, bad, holds=("--out", ".csv or .parquet"))
+    refused(*cached, tmp_path / "no" / "p.csv", holds=("--out", f"no such folder: {tmp_path / 'no'};"))
     (tmp_path / "some.csv").write_text("path,label\ncat/00.png,cat\n")
     words = ("predict", tmp_path / "some.csv", project.model, "--root", project.photos / "test")
     refused(*words, "--out", tmp_path / "some.csv", holds=("is itself an input",))
     assert (tmp_path / "some.csv").read_text() == "path,label\ncat/00.png,cat\n"
     refused("predict", project.cache, "joint", "--out", out, "--top-k", 5, holds=("there are 4 classes",))
+
+
+def test_swapped_arguments(project: Any, out: Path, refused: Refused) -> None:
+    model = ("--model", f"run:{project.model}")
+    refused("predict", project.model, project.photos / "test", "--out", out, holds=("may be swapped",))
+    refused("predict", project.model, project.photos / "test" / "cat", "--out", out, holds=("may be swapped",))
+    refused("predict", project.heads["crt"], project.cache, *model, "--out", out, holds=("may be swapped",))
 
 
 def test_several_processes(project: Any, out: Path, refused: Refused, monkeypatch: pytest.MonkeyPatch) -> None:

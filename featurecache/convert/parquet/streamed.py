@@ -10,7 +10,7 @@ from typing import Any, Literal
 from featurecache.convert.parquet.table import check_library
 from featurecache.disk import replacing
 
-GROUP = 2**16  # rows that are kept until they are written together
+CELLS = 2**19  # that are kept until their rows are written together
 
 Kind = Literal["text", "integer", "number"]
 
@@ -27,19 +27,19 @@ def write_table(path: Path, kinds: Mapping[str, Kind], blocks: Iterable[Mapping[
 
     types = {"text": arrow.string(), "integer": arrow.int64(), "number": arrow.float64()}
     schema = arrow.schema([(name, types[kind]) for name, kind in kinds.items()])
-    waiting: list[Any] = []
+    waiting: dict[str, list[Any]] = {name: [] for name in kinds}
+    cells = 0
     with (
         replacing(path, f".{os.getpid()}") as part,
         parquet.ParquetWriter(part, schema, write_page_checksum=True) as writer,
     ):
         for block in blocks:
-            waiting.append(
-                arrow.record_batch(
-                    [arrow.array(block[name], type=schema.field(name).type) for name in kinds], schema=schema
-                )
-            )
-            if sum(len(each) for each in waiting) >= GROUP:
-                writer.write_table(arrow.Table.from_batches(waiting))
-                waiting.clear()
-        if waiting:
-            writer.write_table(arrow.Table.from_batches(waiting))
+            # As Python's objects: buffers of Arrow among the large ones of the caller keep those from being given back.
+            for name, column in waiting.items():
+                column.extend(block[name])
+            cells += sum(len(block[name]) for name in kinds)
+            if cells >= CELLS:
+                writer.write_table(arrow.table(waiting, schema=schema))
+                waiting, cells = {name: [] for name in kinds}, 0
+        if cells:
+            writer.write_table(arrow.table(waiting, schema=schema))

@@ -54,8 +54,13 @@ def test_whether_a_model_was_asked_for() -> None:
 def test_answers(tmp_path: Path) -> None:
     Answers(tmp_path / "p.CSV", 1, None, None)
     Answers(tmp_path / "p.parquet", 3, "forward:50", "uniform")
-    for name in ("p.txt", "p", "no/p.csv"):
-        with pytest.raises(ValueError, match=r"expected a \.csv or \.parquet file in a folder that is there"):
+    for name, says in (
+        ("p.txt", r"expected a name that ends in \.csv or \.parquet"),
+        ("p", r"expected a name that ends in \.csv or \.parquet"),
+        ("no/p.csv", "no such folder: .*no;"),
+        ("", "a folder; expected the name of"),
+    ):
+        with pytest.raises(ValueError, match=says):
             Answers(tmp_path / name, 1, None, None)
     with pytest.raises(ValueError, match="--target-prior backward:0"):
         Answers(tmp_path / "p.csv", 1, "backward:0", None)
@@ -63,6 +68,8 @@ def test_answers(tmp_path: Path) -> None:
         Answers(tmp_path / "p.csv", 1, "uniform", "sky")
     with pytest.raises(click.UsageError, match="give that too"):
         Answers(tmp_path / "p.csv", 1, None, "uniform")
+    with pytest.raises(click.UsageError, match=r"--cache .* give that too"):
+        Answers(tmp_path / "p.csv", 1, None, None, tmp_path)
 
 
 def test_parquet_needs_its_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -34,13 +34,41 @@ def test_none_is_asked_for() -> None:
 
 
 def test_words() -> None:
-    assert offsets("uniform") == (pytest.approx([1, 2, 6]), "as recorded (joint)")
-    assert offsets("uniform", record=CRT) == (pytest.approx([1, 1, 1]), "as recorded (crt)")
-    assert offsets("train") == ([1, 1, 1], "as recorded (joint)")
+    assert offsets("uniform") == (pytest.approx([1, 2, 6]), "train (as recorded for joint)")
+    assert offsets("uniform", record=CRT) == (pytest.approx([1, 1, 1]), "uniform (as recorded for crt)")
+    assert offsets("train") == ([1, 1, 1], "train (as recorded for joint)")
     assert offsets("train", record=CRT)[0] == pytest.approx([1, 1 / 2, 1 / 6])
     assert offsets("train", "uniform", record=TAU) == (pytest.approx([1, 1 / 2, 1 / 6]), "uniform")
     tail = shifted_prior(COUNTS, 50, backward=True) * torch.tensor([1, 2, 6])
     assert offsets("backward:50")[0] == pytest.approx((tail / tail[0]).tolist())
+
+
+@pytest.mark.parametrize(
+    ("record", "said"),
+    [
+        ({"method": "logit_adjust", "hyperparameters": {"tau": 1.13}}, "train^-0.13 (as recorded for logit_adjust)"),
+        ({"method": "logit_adjust", "hyperparameters": {"tau": 1}}, "uniform (as recorded for logit_adjust)"),
+        (
+            {"method": "logit_adjust", "hyperparameters": {"tau": 1, "target_prior": [1, 5, 2]}},
+            "shares of its own (as recorded for logit_adjust)",
+        ),
+        (
+            {"method": "label_shift", "label_shift": {"prior": [0, 1, 2]}},
+            "shares of its own (as recorded for label_shift)",
+        ),
+    ],
+)
+def test_a_record_s_source_in_words(record: dict[str, Any], said: str, tmp_path: Path) -> None:
+    (tmp_path / "p.txt").write_text("0 0.5 0.5", "utf-8")
+    assert offsets(tmp_path / "p.txt", record=record)[1] == said
+
+
+def test_counts_are_divided_by_their_sum(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "p.csv").write_text("c,2\nb,1\na,1\n", "utf-8")
+    assert offsets("uniform", tmp_path / "p.csv", record=None, counts=None)[0] == pytest.approx([1, 1, 1 / 2])
+    assert "p.csv: the numbers sum to 4 and are divided by that" in capsys.readouterr().err
+    with pytest.raises(ValueError, match="the shares sum to 4"):
+        offsets(tmp_path / "p.csv", "uniform")
 
 
 def test_files(tmp_path: Path) -> None:
@@ -69,7 +97,7 @@ def test_an_unknown_source_has_to_be_given(words: dict[str, Any], says: str) -> 
 
 @pytest.mark.parametrize("target", ["uniform", "train", "forward:50"])
 def test_counts_that_are_missing_are_said_to_be(target: str) -> None:
-    with pytest.raises(ValueError, match=r"rows a class are not known \(nobody counted\)"):
+    with pytest.raises(ValueError, match=r"rows a class are not known \(nobody counted\); name the .* with --cache"):
         offsets(target, counts=None)
 
 

@@ -30,7 +30,7 @@ def blocks(sizes: list[int]) -> Iterator[dict[str, list[Any]]]:
 
 @pytest.mark.parametrize("sizes", [[], [0], [1], [3, 0, 4, 1], [20]])
 def test_what_is_written_is_read(sizes: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(streamed, "GROUP", 5)
+    monkeypatch.setattr(streamed, "CELLS", 15)
     write_table(tmp_path / "x.parquet", KINDS, blocks(sizes))
     table = parquet.read_table(tmp_path / "x.parquet")
     assert table.column_names == list(KINDS)
@@ -40,10 +40,18 @@ def test_what_is_written_is_read(sizes: list[int], tmp_path: Path, monkeypatch: 
 
 
 def test_small_blocks_make_large_row_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(streamed, "GROUP", 10)
+    monkeypatch.setattr(streamed, "CELLS", 30)
     write_table(tmp_path / "x.parquet", KINDS, blocks([4] * 6))
     found = parquet.ParquetFile(tmp_path / "x.parquet").metadata
     assert [found.row_group(group).num_rows for group in range(found.num_row_groups)] == [12, 12]
+
+
+def test_wide_tables_have_short_row_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streamed, "CELLS", 60)
+    wide: dict[str, Kind] = {f"p_{i}": "number" for i in range(20)}
+    write_table(tmp_path / "x.parquet", wide, ({name: [0.5] for name in wide} for _ in range(6)))
+    found = parquet.ParquetFile(tmp_path / "x.parquet").metadata
+    assert [found.row_group(group).num_rows for group in range(found.num_row_groups)] == [3, 3]
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
