@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import zlib
 from collections import Counter
@@ -163,3 +164,15 @@ def open_handles() -> int | None:
     """How many files this process has open; None where the system does not say."""
     folder = Path("/proc/self/fd")
     return len(os.listdir(folder)) if folder.exists() else None
+
+
+def left_open(before: int | None) -> bool:
+    """Whether this process has more files open than before, once what nobody refers to any more is gone.
+
+    Only where the number differs: a collection takes longer than a run. Files of an earlier test may wait for one too.
+    """
+    if open_handles() == before:
+        return False
+    gc.collect()
+    now = open_handles()
+    return now is not None and before is not None and now > before
