@@ -20,6 +20,7 @@ from torch import Tensor
 
 from rebalance import ranks
 from rebalance.head import GatedHead, LinearHead, NormalizedHead
+from rebalance.whole_file import whole_file
 
 SUFFIX, FORMAT, DIGEST = ".safetensors", "rebalance.head", "sha256"
 DEEPEST = 32  # levels of a record's lists and objects; text that is nested deeper stays text
@@ -32,23 +33,13 @@ def save_head(head: LinearHead, path: str | os.PathLike[str]) -> None:
 
     head: of any type. path: the file; FileNotFoundError when it is a folder or lies in none.
     """
-    path = Path(path)
-    if path.is_dir() or not path.parent.is_dir():
-        raise FileNotFoundError(f"{path}: cannot be written; expected a file's name in a folder that is there")
     if ranks.rank() != 0:
         return  # the first rank writes for all
     metadata = {key: json.dumps(value) for key, value in head.record.items()}
     tensors = {name: tensor.cpu().contiguous() for name, tensor in head.tensors().items()}
     metadata |= {"format": FORMAT, "type": _NAMES[type(head)], DIGEST: digest(tensors)}
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with temporary.open("wb") as file:
-            file.write(save(tensors, metadata=metadata))
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with whole_file(path) as file:
+        file.write(save(tensors, metadata=metadata))
 
 
 def check_target(path: str | os.PathLike[str]) -> None:

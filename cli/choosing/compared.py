@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -40,11 +39,11 @@ def compared(
     entries: of all methods. others: heads besides, by name, and their files. out: the page.
     ValueError where there is no head that can be judged.
     """
-    from ..judging.judged import finish, payload_of
+    from ..judging.judged import finish, payload_of, unused
 
     taken: dict[str, Any] = {entry.name: entry for entry in entries}
     for name, (head, path) in others.items():
-        own = _unused(name, taken)
+        own = unused(name, taken)
         taken[own] = contest.given(own, head, path)
     entries = list(taken.values())
     heads = {entry.name: entry.head for entry in entries if entry.head is not None}
@@ -123,18 +122,12 @@ def add_choice(payload: dict[str, Any], contest: Contest, entries: Sequence[Entr
 def write_page(path: Path, payload: Mapping[str, Any], drawings: Sequence[Drawing]) -> None:
     """Write the page under a temporary name and rename it; one process of several does."""
     from rebalance.report.page import render
+    from rebalance.whole_file import whole_file
 
     if not first():
         return
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with temporary.open("w", encoding="utf-8", newline="\n") as file:
-            file.write(render(payload, drawings))
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with whole_file(path) as file:
+        file.write(render(payload, drawings).encode("utf-8"))
 
 
 def say_what_next(payload: Mapping[str, Any], entries: Sequence[Entry], opened: FeatureCache, cache: Path) -> None:
@@ -189,11 +182,3 @@ def _export(chosen: Entry, opened: FeatureCache, cache: Path) -> str | None:
     proof = [] if cache.absolute().parent in near else ["--cache", str(cache)]
     command = shlex.join(["rebalance", "export", str(chosen.file), *into, *proof, *words])
     return command if command.isprintable() else None
-
-
-def _unused(name: str, taken: Mapping[str, Any]) -> str:
-    """The name, with a number where a method or another file is called so already."""
-    number, free = 2, name
-    while free in taken:
-        number, free = number + 1, f"{name}-{number}"
-    return free

@@ -130,9 +130,9 @@ def reason(error: BaseException, limit: int = 300) -> str:
 
 def _digest(head: LinearHead) -> str:
     """SHA-256 of a head's tensors and of its record but for the digest in it."""
-    found = hashlib.sha256()
-    for name, tensor in sorted(head.tensors().items()):
-        found.update(f"{name} {tuple(tensor.shape)} ".encode() + tensor.cpu().contiguous().numpy().tobytes())
+    from rebalance.head_file import digest
+
+    found = hashlib.sha256(digest(head.tensors()).encode())
     stamp = {key: value for key, value in head.record[STAMP].items() if key != "digest"}
     found.update(_canonical({**head.record, STAMP: stamp}))
     return found.hexdigest()

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from .options import Judging
 
-__all__ = ["Criteria", "criteria", "finish", "judge", "open_heads", "payload_of", "show"]
+__all__ = ["Criteria", "criteria", "finish", "judge", "open_heads", "payload_of", "show", "unused"]
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def open_heads(
     if (joint := cached_head(opened, common.device)) is not None:
         heads[JOINT], paths[JOINT] = joint, None
     for path in files:
-        name = _unused(clean(path.stem), heads)
+        name = unused(clean(path.stem), heads)
         heads[name], paths[name] = open_head(path, opened, common.device), path
     return heads, paths
 
@@ -189,7 +189,7 @@ def _tuning_rows(opened: FeatureCache, judged: Mapping[str, LinearHead]) -> Any:
     return opened[there[0]].features, opened[there[0]].labels, there[0]
 
 
-def _unused(name: str, taken: Mapping[str, Any]) -> str:
+def unused(name: str, taken: Mapping[str, Any]) -> str:
     """The name, with a number where another head has it already."""
     number, free = 2, name
     while free in taken:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
 import os
 import re
@@ -11,6 +12,8 @@ from numbers import Real
 from pathlib import Path
 
 import numpy as np
+
+from rebalance.whole_file import whole_file
 
 # The signs that begin a formula, their full-width forms too, wherever a spreadsheet would find them after spaces.
 _FORMULA = re.compile(r"\s*[=+\-@\t\r＝＋－＠]")
@@ -27,23 +30,15 @@ def write_csv(path: str | os.PathLike[str], columns: Sequence[str], rows: Iterab
     column; text, whole numbers, floats (None and NaN are an empty cell) or truth values. They are read one by one.
     ValueError when a row has more or fewer cells than there are columns.
     """
-    path = Path(path)
-    if path.is_dir() or not path.parent.is_dir():
-        raise FileNotFoundError(f"{path}: cannot be written; expected a file's name in a folder that is there")
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with temporary.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow([neutral(name) for name in columns])
-            for row in rows:
-                if len(row) != len(columns):
-                    raise ValueError(f"a row of {len(row)} cells for {len(columns)} columns of {path.name}")
-                writer.writerow([cell(value) for value in row])
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with whole_file(path) as file:
+        text = io.TextIOWrapper(file, encoding="utf-8", newline="")
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow([neutral(name) for name in columns])
+        for row in rows:
+            if len(row) != len(columns):
+                raise ValueError(f"a row of {len(row)} cells for {len(columns)} columns of {Path(path).name}")
+            writer.writerow([cell(value) for value in row])
+        text.detach()  # flushes, and leaves the file to whom it belongs
 
 
 def cell(value: object) -> str:

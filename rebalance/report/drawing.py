@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from rebalance.report.csv_file import write_csv
 from rebalance.report.style import DARK, LIGHT, Style
 from rebalance.report.svg import slim
+from rebalance.whole_file import whole_file
 
 # No date, and nothing that points elsewhere: the same figure is the same file.
 _METADATA: dict[str, dict[str, None]] = {
@@ -66,16 +67,13 @@ class Drawing:
         path = Path(path)
         ending = path.suffix.lower().lstrip(".")
         if ending == "csv":
-            return write_csv(path, self.columns, self.rows)
+            write_csv(path, self.columns, self.rows)
+            return
         if ending not in _METADATA:
             raise ValueError(f"{path.name}: cannot draw a figure as .{ending}; expected .svg, .png, .pdf or .csv")
         whole = self.svg().encode("utf-8") if ending == "svg" else self._rendered(ending, LIGHT)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-        try:
-            temporary.write_bytes(whole)
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with whole_file(path) as file:
+            file.write(whole)
 
     def _rendered(self, ending: str, look: Style) -> bytes:
         out = io.BytesIO()

@@ -56,32 +56,6 @@ class Gallery:
         return [f"no figure {each.name}: {each.why}" for each in self.not_drawn]
 
 
-def drawings(
-    judged: Sequence[Judged],
-    *,
-    counts: ArrayLike | None,
-    class_names: Sequence[str] | None,
-    features: Features,
-    labels: Labels,
-    tuning: tuple[Features, Labels, str] | None = None,
-    before: str = "joint",
-    after: str | None = None,
-    classes: Sequence[int] | None = None,
-) -> list[Drawing]:
-    """Every figure that can be drawn: those of `gallery`, whose parameters these are."""
-    return gallery(
-        judged,
-        counts=counts,
-        class_names=class_names,
-        features=features,
-        labels=labels,
-        tuning=tuning,
-        before=before,
-        after=after,
-        classes=classes,
-    ).drawings
-
-
 def gallery(
     judged: Sequence[Judged],
     *,

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from rebalance import LinearHead, evaluate_head, tune
 from rebalance.classes import Shots
 from rebalance.methods import crt, tau_norm
-from rebalance.report.gallery import Judged, drawings
+from rebalance.report.gallery import Judged
 from rebalance.report.gallery import gallery as hang
 from rebalance.report.style import LIGHT
 
@@ -40,7 +40,7 @@ def heads(problem: Any) -> dict[str, LinearHead]:
 
 def gallery(problem: Any, judged: list[Judged], **options: Any) -> Any:
     rows = {"features": problem.val_features, "labels": problem.val_labels, "class_names": None}
-    return drawings(judged, **{"counts": problem.counts, "after": "crt", **rows, **options})
+    return hang(judged, **{"counts": problem.counts, "after": "crt", **rows, **options}).drawings
 
 
 def names(found: Any) -> list[str]:
@@ -127,9 +127,9 @@ def test_two_classes() -> None:
     features, labels = torch.eye(2).repeat(4, 1), torch.tensor([0, 1] * 4)
     heads = {"joint": LinearHead(torch.eye(2), torch.tensor([2.0, 0.0])), "crt": LinearHead(torch.eye(2))}
     judged = [Judged(name, head, evaluate_head(head, features, labels, [200, 3])) for name, head in heads.items()]
-    found = drawings(
+    found = hang(
         judged, counts=np.array([200, 3]), class_names=["a", "b"], features=features, labels=labels, after="crt"
-    )
+    ).drawings
     assert names(found) == ["recall", "trade_off", "confusions", "reliability", "norms"]
     assert all(each.svg() for each in found)
 
@@ -138,9 +138,9 @@ def test_perfect_heads_confuse_nothing() -> None:
     features, labels = 30 * torch.eye(3).repeat(4, 1), torch.tensor([0, 1, 2] * 4)
     head = LinearHead(torch.eye(3))
     judged = [Judged(name, head, evaluate_head(head, features, labels, [200, 50, 3])) for name in ("joint", "crt")]
-    found = drawings(
+    found = hang(
         judged, counts=[200, 50, 3], class_names=None, features=features.numpy(), labels=labels.numpy(), after="crt"
-    )
+    ).drawings
     assert names(found) == ["recall", "trade_off", "reliability", "norms", "cones"]
     assert all(each.svg() for each in found)
     shown = hang(judged, counts=[200, 50, 3], class_names=None, features=features, labels=labels, after="crt")
@@ -208,7 +208,7 @@ def test_heads_that_predict_alike_by_other_weights_keep_their_norms() -> None:
         Judged(name, LinearHead(weight), evaluate_head(LinearHead(weight), features, labels, [200, 50, 3]))
         for name, weight in weights.items()
     ]
-    found = drawings(judged, counts=[200, 50, 3], class_names=None, features=features, labels=labels)
+    found = hang(judged, counts=[200, 50, 3], class_names=None, features=features, labels=labels).drawings
     named = {each.name: each for each in found}
     assert [row[0] for row in named["trade_off"].rows] == ["joint"]
     assert "norm of crt / mean" in named["norms"].columns
