@@ -14,6 +14,7 @@ import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
+from featurecache import write
 from rebalance import METHODS
 from rebalance_cli.main import cli
 
@@ -153,6 +154,22 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
         heads[method] = folder / f"{method}.safetensors"
         _done("fit", method, cache, "--out", heads[method])
     return Project(photos, model, cache, heads)
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Path:
+    """Twelve rows of four features in three classes; two rows have no label."""
+    labels = np.array([0, 1, 2, -1] + [0, 1] * 3 + [2, -1])
+    np.savez(tmp_path / "x.npz", feats=np.arange(48.0).reshape(12, 4), classes=labels, logits=np.ones((12, 3)))
+    return tmp_path / "x.npz"
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Path:
+    """Two splits with a head."""
+    for name, rows in {"train": 6, "val": 4}.items():
+        write(tmp_path / "x.cache", name, np.ones((rows, 3)), [0, 1] * (rows // 2), head=(np.ones((2, 3)), np.ones(2)))
+    return tmp_path / "x.cache"
 
 
 MODELS = '''\

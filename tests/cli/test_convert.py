@@ -6,32 +6,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from click.testing import Result
 
-from featurecache import write
 from featurecache.convert import FORMATS
 from rebalance_cli.convert import convert
 
 Run = Callable[..., Result]
 Refused = Callable[..., str]
-
-
-@pytest.fixture
-def archive(tmp_path: Path) -> Path:
-    """Twelve rows of four features in three classes; two rows have no label."""
-    labels = np.array([0, 1, 2, -1] + [0, 1] * 3 + [2, -1])
-    np.savez(tmp_path / "x.npz", feats=np.arange(48.0).reshape(12, 4), classes=labels, logits=np.ones((12, 3)))
-    return tmp_path / "x.npz"
-
-
-@pytest.fixture
-def cache(tmp_path: Path) -> Path:
-    """Two splits with a head."""
-    for name, rows in {"train": 6, "val": 4}.items():
-        write(tmp_path / "x.cache", name, np.ones((rows, 3)), [0, 1] * (rows // 2), head=(np.ones((2, 3)), np.ones(2)))
-    return tmp_path / "x.cache"
 
 
 def test_the_formats_offered_are_those_there_are() -> None:

@@ -12,27 +12,11 @@ import pytest
 import torch
 from click.testing import Result
 
-from featurecache import FeatureCache, write
+from featurecache import FeatureCache
 
 Run = Callable[..., Result]
 Answer = Callable[..., dict[str, Any]]
 Refused = Callable[..., str]
-
-
-@pytest.fixture
-def archive(tmp_path: Path) -> Path:
-    """Twelve rows of four features in three classes; two rows have no label."""
-    labels = np.array([0, 1, 2, -1] + [0, 1] * 3 + [2, -1])
-    np.savez(tmp_path / "x.npz", feats=np.arange(48.0).reshape(12, 4), classes=labels, logits=np.ones((12, 3)))
-    return tmp_path / "x.npz"
-
-
-@pytest.fixture
-def cache(tmp_path: Path) -> Path:
-    """Two splits with a head."""
-    for name, rows in {"train": 6, "val": 4}.items():
-        write(tmp_path / "x.cache", name, np.ones((rows, 3)), [0, 1] * (rows // 2), head=(np.ones((2, 3)), np.ones(2)))
-    return tmp_path / "x.cache"
 
 
 def test_in(archive: Path, tmp_path: Path, done: Run) -> None:
