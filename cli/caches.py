@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .launch import place
 from .output import clean
 
 if TYPE_CHECKING:
@@ -21,8 +23,17 @@ def open_cache(path: Path, *splits: str) -> FeatureCache:
     from featurecache import FeatureCache
 
     cache = FeatureCache(path)
-    cache.verify(splits)
+    verify(cache, splits)
     return cache
+
+
+def verify(cache: FeatureCache, splits: Iterable[str]) -> None:
+    """Compare splits with their checksums; processes that were started together share the files.
+
+    ValueError naming what is damaged.
+    """
+    rank, world_size = place(None, None)
+    cache.verify(splits, rank=rank, world_size=world_size)
 
 
 def cached_head(cache: FeatureCache, device: torch.device) -> LinearHead | None:

@@ -137,6 +137,7 @@ def _choosing(opened: FeatureCache, rule: Rule, reported: str) -> Split:
 
     ValueError when it is not there or the backbone was trained on it, and where a file is damaged.
     """
+    from .caches import verify
     from .choosing.chosen import judging_split
 
     if not rule.folds and (rule.on or "val") not in opened:
@@ -146,7 +147,7 @@ def _choosing(opened: FeatureCache, rule: Rule, reported: str) -> Split:
             "backbone never saw train, give --folds 5"
         )
     choosing = judging_split(opened, rule, "train" if rule.folds else None)
-    opened.verify({choosing.name, reported, *({"train"} & opened.keys())})
+    verify(opened, {choosing.name, reported, *({"train"} & opened.keys())})
     if choosing.name == reported and first():
         note(f"rebalance: {reported} both chooses and is reported: the figures are optimistic; report another --split")
     return choosing

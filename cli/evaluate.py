@@ -80,6 +80,7 @@ def evaluate(
     """
     from featurecache import FeatureCache
 
+    from .caches import verify
     from .judging.judged import criteria, finish, judge, open_heads, payload_of, show
 
     if figure is not None and (figure.suffix.lower() not in FORMATS or not figure.parent.is_dir()):
@@ -92,7 +93,7 @@ def evaluate(
     if not heads:
         raise ValueError(f"{cache}: this cache has no head and none was given; name one, such as crt.safetensors")
     before = _reference(against, heads, paths)
-    opened.verify([judging.split])
+    verify(opened, [judging.split])
     reports = judge(opened, heads, judging, common)
     payload = payload_of(opened, cache, heads, reports, judging, common, paths, against=before)
     names = [head["name"] for head in payload["heads"]]

@@ -52,10 +52,10 @@ def fitted_head(
     """
     from rebalance import METHODS
 
-    from .caches import check_last_classes, counts_keyword, provenance
+    from .caches import check_last_classes, counts_keyword, provenance, verify
 
     line, rows = METHODS[method], cache[on]
-    cache.verify({on})
+    verify(cache, {on})
     check_last_classes(cache, rows)
     counts = counts_keyword(method, cache, on)
     fitted = line.function(head, rows.features, rows.labels, **hyperparameters, **counts)

@@ -78,7 +78,7 @@ def export_onnx(
 
     Weights of more than 2 GB lie beside it, in a file called as it and ".data".
 
-    module, example, about, check: as above. path: the file, which ends in .onnx. name: of the input.
+    module, example, about, check: as in `export_program`. path: the file, which ends in .onnx. name: of the input.
 
     Raises ValueError, in one line, when the module cannot be written so; ImportError without the packages.
     """

@@ -68,17 +68,19 @@ class FeatureCache(Mapping[str, Split]):
             self._open[split] = Split(self.path, split, self.plan)
         return self._open[split]
 
-    def verify(self, splits: Iterable[str] | None = None) -> None:
+    def verify(self, splits: Iterable[str] | None = None, *, rank: int = 0, world_size: int = 1) -> None:
         """Compare every block with its checksum, and look for NaN, infinity, bad labels and rows out of place.
 
         splits: names of complete ones; by default every file that is there, and the head. What was verified once is
         not read again.
+        rank, world_size: with several processes that work together each looks at its part of the files of those splits.
         ValueError naming the first file, rows and column that are bad; `rebalance verify` lists them all.
         """
         for name in self.plan.splits if splits is None else splits:
             if name not in self._verified:
                 there = splits is None and name not in self.complete
-                for damage in damages_there(self.path, self.plan, name) if there else damages(self[name]):
+                mine = damages_there(self.path, self.plan, name) if there else damages(self[name], rank, world_size)
+                for damage in mine:
                     raise ValueError(damage.message)
                 if not there:
                     self._verified.add(name)

@@ -88,7 +88,7 @@ def data_digest(
     digest = hashlib.sha256()
     for part in ids:
         digest.update(b"".join(name + b"\0" for name in part.tolist()))  # no id holds a zero byte
-    digest.update(labels.astype("<i8").tobytes())
+    digest.update(as_bytes(np.ascontiguousarray(labels, dtype="<i8")))  # no copy of what is so already
     for block in values:
         digest.update(zlib.crc32(as_bytes(np.ascontiguousarray(block))).to_bytes(4, "little"))
     return digest.hexdigest()

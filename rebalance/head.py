@@ -158,7 +158,7 @@ class GatedHead(LinearHead):
     ``logits = s * (scale * z + offset) + (1 - s) * z``.
 
     scale, offset: (K,), the correction; None means ones and zeros, which changes nothing.
-    gate: (D,) and gate_bias: (), when it applies; None means zeros, a share of one half for every row.
+    gate, gate_bias: (D,) and (), when it applies; None means zeros, a share of one half for every row.
     Source: Zhang et al. (CVPR 2021), the adaptive calibration of DisAlign.
     """
 

@@ -70,7 +70,7 @@ def chosen_head(
     """
     from rebalance import METHODS, tune
 
-    from ..caches import check_last_classes, counts_keyword, provenance
+    from ..caches import check_last_classes, counts_keyword, provenance, verify
 
     fitted_on = METHODS[method].on
     rows = cache[fitted_on] if fitted_on else judging
@@ -80,7 +80,7 @@ def chosen_head(
             f"--folds {folds}: {rows.name} holds {rows.views} views of every image, and no part may judge by another "
             "view of what was fitted; judge on a split of its own with --on"
         )
-    cache.verify({judging.name, rows.name})
+    verify(cache, {judging.name, rows.name})
     check_last_classes(cache, rows)
     tuned = tune(
         method,

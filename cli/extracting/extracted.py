@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 STAGES = {"decode": "loading", "forward": "model", "write": "writing"}
 SHOWN = 5  # bad images that are named
+JUDGED = 100_000  # rows of a split that are judged, at most: a check must not cost more than the extraction
 
 
 def summary(
@@ -58,16 +59,27 @@ def _bad(cache: FeatureCache, done: Extraction, splits: Collection[str]) -> dict
 def accuracies(
     cache: FeatureCache, names: Collection[str], bounds: tuple[int, int], common: Common
 ) -> dict[str, dict[str, Any]]:
-    """The joint classifier's figures on every split that has labels: a wrong label order shows at once."""
-    from rebalance import evaluate
+    """The joint classifier's figures on every split that has labels: a wrong label order shows at once.
+
+    Those of a split of more than JUDGED rows are of so many, drawn from it; `rows` says of how many.
+    """
+    from rebalance import evaluate, evaluate_head
 
     head = cached_head(cache, common.device)
+    counts, groups = train_counts(cache), shots(bounds)
     out = {}
     for name in names:
         split = cache[name]
-        if (split.labels >= 0).any() and head is not None:
-            logits = split.logits if split.stores_logits else head(split.features)
-            out[name] = evaluate(logits, split.labels, train_counts(cache), shots=shots(bounds)).figures()
+        if head is None or not (split.labels >= 0).any():
+            continue
+        if len(split) > JUDGED:
+            drawn = np.sort(np.random.default_rng(0).choice(len(split), JUDGED, replace=False))
+            report = evaluate_head(head, split.features[drawn], split.labels[drawn], counts, shots=groups)
+        elif split.stores_logits:
+            report = evaluate(split.logits, split.labels, counts, shots=groups)
+        else:
+            report = evaluate_head(head, split.features, split.labels, counts, shots=groups)
+        out[name] = {"rows": min(len(split), JUDGED), **report.figures()}
     return out
 
 
@@ -92,11 +104,16 @@ def show(payload: Mapping[str, Any], cache: FeatureCache, bounds: tuple[int, int
     _show_bad(payload["bad_images"])
     figures = ("top1", "balanced", "many", "medium", "few")
     lines = [
-        [name, str(len(cache[name])), *(percent(values[figure]) for figure in figures)]
+        [name, _rows(values["rows"], len(cache[name])), *(percent(values[figure]) for figure in figures)]
         for name, values in payload["accuracy"].items()
     ]
     if lines:
         table(["joint head", "rows", *figures], lines, caption=f"percent; {shots(bounds).rule}")
+
+
+def _rows(judged: int, rows: int) -> str:
+    """How many rows the figures are of."""
+    return str(rows) if judged == rows else f"{judged} of {rows}"
 
 
 def _show_stages(stages: Mapping[str, float]) -> None:

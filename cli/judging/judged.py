@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..caches import verify
 from ..launch import first
 from ..options import Common
 from ..output import clean, progress
@@ -185,7 +186,7 @@ def _tuning_rows(opened: FeatureCache, judged: Mapping[str, LinearHead]) -> Any:
     there = [name for name in named if isinstance(name, str) and name in opened.complete]
     if not there:
         return None
-    opened.verify(there[:1])
+    verify(opened, there[:1])
     return opened[there[0]].features, opened[there[0]].labels, there[0]
 
 

@@ -58,6 +58,9 @@ class Computing:
             last.callback(_set_modes, modes)
             last.callback(model.to, was_on)
             model.to(self.device).eval()
+            if self.compile:
+                # What was compiled before goes on without looking for hooks, and would leave ours out.
+                torch.compiler.reset()
             if self.channels_last:
                 ordered = [t for t in _tensors(model) if t.ndim == 4 and t.is_contiguous()]
                 last.callback(_restore_order, ordered)

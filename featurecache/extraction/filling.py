@@ -8,8 +8,11 @@ from pathlib import Path
 
 from featurecache import disk, layout
 from featurecache.extraction.passes import Block, Progress, SplitPass
+from featurecache.open_files import room_for
 from featurecache.plan import SplitPlan, missing_shards
 from featurecache.writer import Finished, ShardWriter, tidy
+
+FILES = 3  # that a shard holds open while it is written: itself, its journal and its lock
 
 
 def fill(
@@ -32,7 +35,9 @@ def fill(
     with ExitStack() as stack:
         first = first or stack.enter_context(closing(FirstBatch(cache, passes, rank, world_size)))
         writers = []
-        for run, shard in _todo(cache, passes, rank, world_size):
+        todo = _todo(cache, passes, rank, world_size)
+        room_for(FILES * len(todo), str(cache))
+        for run, shard in todo:
             try:
                 writers.append((run, shard, stack.enter_context(run.writer(cache, shard))))
             except Finished:

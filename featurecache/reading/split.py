@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from featurecache import layout
+from featurecache.open_files import room_for
 from featurecache.plan import CachePlan, read_plan
 from featurecache.reading.feeding import Feed
 from featurecache.reading.mapped import MappedShard
@@ -35,6 +36,7 @@ class Split(Dataset[tuple[Tensor, int]]):
     def __init__(self, cache: Path, name: str, plan: CachePlan) -> None:
         self.name, self._cache, self._plan = name, cache, plan.splits[name]
         self.seen, self.views, self.num_classes = self._plan.seen, self._plan.views, plan.classes
+        room_for(self._plan.shards, str(cache / name))  # a map holds its file open
         self.shards = [MappedShard(cache, plan, name, i) for i in range(self._plan.shards)]
 
     @property

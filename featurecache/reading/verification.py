@@ -38,9 +38,13 @@ class Damage:
         return f"{layout.shown(self.file)}: {self.column}{rows}: {self.problem}; {layout.MEND}"
 
 
-def damages(split: Split) -> Iterator[Damage]:
-    """Everything that is wrong with a split: first what differs from its checksums, then values that cannot be."""
-    for start, shard in zip(split.bounds, split.shards, strict=False):
+def damages(split: Split, rank: int = 0, world_size: int = 1) -> Iterator[Damage]:
+    """Everything that is wrong with a split: first what differs from its checksums, then values that cannot be.
+
+    rank, world_size: of the files only those whose number is `rank` modulo `world_size`.
+    """
+    files = list(zip(split.bounds, split.shards, strict=False))
+    for start, shard in files[rank::world_size]:
         yield from _damages_of(shard, start, split.num_classes, len(split) // split.views)
 
 

@@ -73,9 +73,9 @@ def train(
     """Trains the model in place; it ends in eval mode on the device, with the weights of its best epoch.
 
     The learning rate falls from lr at the first step along a half cosine that reaches 0 one step after the last. The
-    best epoch is that of the highest score, the later of equals; without val it is the last. Equal seeds give equal
-    weights on one device, thread count and number of workers, for a model that starts from equal weights and a sampler
-    that draws equally; stopped and gone on with from its state, a run ends in the same bits on a CPU.
+    best epoch is that of the highest score, the later of equals; without val it is the last. On a CPU equal seeds give
+    equal weights for one thread count and number of workers, a model that starts from equal weights and a sampler that
+    draws equally, also where a run was stopped and gone on with from its state; CUDA sums in any order.
 
     model: inputs, see featurecache.inputs.call -> logits (B, K), see featurecache.proof.logits_of.
     data: (input, label) items; its attribute `collate`, where it has one, makes a batch of a list of them.

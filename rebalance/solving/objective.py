@@ -10,7 +10,7 @@ about 1e-4 to 1e-5 of that at zero.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Protocol
 
 import torch
@@ -18,12 +18,8 @@ from torch import Tensor
 
 from rebalance import ranks
 from rebalance.blocks import Features, blocks, product_type
+from rebalance.solving.curvature import Curvature, Inverse, dense_inverse, inverse_of_rows
 from rebalance.solving.loss import SoftmaxLoss
-
-# Directions without variance have no curvature where the decay is 0: this part of the largest keeps their steps finite.
-# The later ones are for a covariance that rounding has left with negative eigenvalues; the last always suffices.
-FLOORS = (1e-6, 1e-3, 1.0)
-
 
 KEEP = 2**24  # numbers of features up to which (64 MiB) they are kept, converted and centred, from pass to pass
 
@@ -141,66 +137,40 @@ class LinearObjective:
 
     def preconditioner(self) -> Curvature:
         """An approximate inverse of the Hessian, for the solver's first guess of it."""
-        covariance, share = self._second_moments()
-        return Curvature(covariance, share * (1 - share), self._decay)
+        classes, width = self._shape
+        share = torch.zeros(classes, device=self._mean.device)
+        share.index_add_(0, self._labels.clamp_min(0), self._weights)
+        ranks.total(share)
+        share = share * (1 - share)
+        return Curvature(self._inverse(share), share, width)
 
-    def _second_moments(self) -> tuple[Tensor, Tensor]:
-        """The weighted covariance (D, D) of the features, and every class's part (K,) of the weights.
+    def _inverse(self, share: Tensor) -> Inverse:
+        """Of every class's ``share * covariance + decay * I``; from the rows where there are fewer than D."""
+        if ranks.size() == 1 and len(self._features) < self._shape[1]:
+            return inverse_of_rows(self._weighted_rows(), share, self._decay)
+        return dense_inverse(self._covariance(), share, self._decay)
 
-        A guess needs few digits: the products are in bfloat16 where the device multiplies it.
-        """
-        device, (classes, width) = self._mean.device, self._shape
+    def _weighted_rows(self) -> Tensor:
+        """(N, D) centred features times the roots of their weights: their squares are the covariance."""
+        device = self._mean.device
+        parts = blocks(self._features, device=device)
+        rows = torch.cat([(block - self._mean).mul_(self._weights[part].sqrt()[:, None]) for part, block in parts])
+        return _finite(rows)
+
+    def _covariance(self) -> Tensor:
+        """(D, D) weighted; a guess needs few digits: the products are in bfloat16 where the device multiplies it."""
+        device, width = self._mean.device, self._shape[1]
         kind = product_type(device)
         covariance = torch.zeros((width, width), device=device)
         for part, block in blocks(self._features, device=device):
             centred = (block - self._mean).mul_(self._weights[part].sqrt()[:, None]).to(kind)
             covariance += centred.T @ centred
-        share = torch.zeros(classes, device=device)
-        share.index_add_(0, self._labels.clamp_min(0), self._weights)
-        ranks.total(covariance, share)
-        if not bool(torch.isfinite(covariance).all()):
-            raise ValueError("the features are too large: their squares leave float32; scale them down")
-        return covariance, share
+        ranks.total(covariance)
+        return _finite(covariance)
 
 
-class Curvature:
-    """``(share_k * covariance + decay * I)^-1`` for every class, applied to parameters of a LinearObjective.
-
-    At zero, where all classes are equally likely, this is the inverse of the Hessian up to the classes' coupling; and
-    it stays of the right shape, because a class's rows are what curves its weight.
-
-    covariance: (D, D). share: (K,), how much curvature a class gets. decay: weight_decay.
-    """
-
-    def __init__(self, covariance: Tensor, share: Tensor, decay: float) -> None:
-        share = share.clamp_min(1e-3 / len(share))  # a class without rows still moves with the others
-        inverse = _shared_inverse if bool((share == share[0]).all()) else _own_inverses
-        self._width = len(covariance)
-        self._weights, self._biases = inverse(covariance, share, decay), 1.0 / share
-
-    def __call__(self, gradient: Tensor) -> Tensor:
-        """The preconditioned gradient, flat like the parameters."""
-        end = len(self._biases) * self._width
-        weight, bias = gradient[:end].view(-1, self._width), gradient[end:]
-        return torch.cat([self._weights(weight).flatten(), bias * self._biases])
-
-
-def _shared_inverse(covariance: Tensor, share: Tensor, decay: float) -> Callable[[Tensor], Tensor]:
-    """``weight -> weight (share C + decay I)^-1`` where all classes have the same share: one factorisation."""
-    matrix = (covariance * share[0]).double()
-    largest = matrix.diagonal().max().clamp_min(torch.finfo(torch.float32).tiny)
-    for floor in FLOORS:
-        lower, failed = torch.linalg.cholesky_ex(matrix + (decay + floor * largest) * torch.eye(len(matrix)).to(matrix))
-        if not bool(failed):
-            break
-    inverse = torch.cholesky_inverse(lower).float()
-    return lambda weight: weight @ inverse
-
-
-def _own_inverses(covariance: Tensor, share: Tensor, decay: float) -> Callable[[Tensor], Tensor]:
-    """The same where each class has its own share: in the eigenvectors of C all these matrices are diagonal."""
-    # In float64: in float32 it does not always converge.
-    values, basis = (each.float() for each in torch.linalg.eigh(covariance.double()))
-    values = values.clamp_min(FLOORS[0] * values[-1].clamp_min(torch.finfo(torch.float32).tiny))
-    inverse = 1.0 / (share[:, None] * values + decay)
-    return lambda weight: (weight @ basis).mul_(inverse) @ basis.T
+def _finite(values: Tensor) -> Tensor:
+    """The same; ValueError where one is not finite."""
+    if not bool(torch.isfinite(values).all()):
+        raise ValueError("the features are too large: their squares leave float32; scale them down")
+    return values

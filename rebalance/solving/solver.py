@@ -1,8 +1,9 @@
 """The minimiser under every trained head: preconditioned L-BFGS on the whole objective, deterministic.
 
-The convex objectives have one minimum and need no seed: the same rows give the same head, bit for bit on one device,
-thread count and library version. Ours rather than torch.optim.LBFGS because that one neither takes a preconditioner nor
-a first step of the right length: without a preconditioner this one takes two to six times the passes over the rows.
+The convex objectives have one minimum and need no seed: the same rows give the same head, bit for bit on one CPU,
+thread count and library version (CUDA adds up a class's rows in any order). Ours rather than torch.optim.LBFGS because
+that one neither takes a preconditioner nor a first step of the right length: without a preconditioner this one takes
+two to six times the passes over the rows.
 
 Source: Nocedal and Wright, Numerical Optimization (2nd edition), algorithms 7.4 (two-loop recursion) and 3.5/3.6
 (strong Wolfe line search by bracketing, then cubic interpolation).

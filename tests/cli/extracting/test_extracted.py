@@ -79,3 +79,15 @@ def test_a_full_device_says_the_command_that_goes_on(
     )
     assert line.endswith(f"--split test={project.photos / 'test'} --batch-size 24")
     assert "--batch-size 48" not in line
+
+
+def test_of_many_rows_some_are_judged_and_it_is_said(
+    project: Any, tmp_path: Path, done: Run, answer: Answer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ("--model", f"run:{project.model}", "--split", f"test={project.photos / 'test'}")
+    every = answer("extract", tmp_path / "c", *words)["accuracy"]["test"]
+    assert every["rows"] == 24
+    assert answer("extract", tmp_path / "d", *words, "--logits", "none")["accuracy"]["test"]["top1"] == every["top1"]
+    monkeypatch.setattr("rebalance_cli.extracting.extracted.JUDGED", 10)
+    assert answer("extract", tmp_path / "c", *words)["accuracy"]["test"]["rows"] == 10
+    assert " 10 of 24 " in done("extract", tmp_path / "c", *words).stdout

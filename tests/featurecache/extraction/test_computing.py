@@ -10,7 +10,9 @@ import pytest
 import torch
 from torch import nn
 
+from featurecache.classifier import find_classifier
 from featurecache.extraction.computing import Computing
+from featurecache.extraction.forward import Forward
 
 CPU = torch.device("cpu")
 
@@ -93,3 +95,15 @@ def test_a_model_comes_back_from_a_gpu() -> None:
         assert all(value.is_cuda for value in model.state_dict().values())
     assert not any(value.is_cuda for value in model.state_dict().values())
     assert all(value.is_contiguous() for value in model.state_dict().values())
+
+
+def test_the_features_of_a_model_that_was_compiled_before_are_kept_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda model: compiled(model, backend="eager"))
+    model, images = network().eval(), torch.randn(2, 3, 8, 8)
+    with torch.inference_mode():
+        torch.compile(model)(images)
+    computing = Computing(CPU, compile=True)
+    forward = Forward(model, find_classifier(model, images), computing)
+    with computing.prepared(model), forward.ready():
+        torch.testing.assert_close(forward(images, 2, 2).features, model[:4](images), rtol=1e-5, atol=1e-6)

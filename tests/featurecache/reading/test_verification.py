@@ -50,9 +50,8 @@ def cache(sample: Path, tmp_path: Path) -> Path:
 
 def found(cache: Path) -> list[tuple[str, int, int, str]]:
     """What is wrong with train: file, rows from and to, column."""
-    return [
-        (damage.file.name, damage.start, damage.stop, damage.column) for damage in damages(FeatureCache(cache)["train"])
-    ]
+    every = damages(FeatureCache(cache)["train"])
+    return [(damage.file.name, damage.start, damage.stop, damage.column) for damage in every]
 
 
 def patch_file(file: Path, place: int, data: bytes) -> None:
@@ -290,3 +289,12 @@ def test_a_message_is_one_line_whatever_the_file_is_called() -> None:
     damage = Damage(Path("a\nb/00000.h5"), 4, 9, "labels", "bad")
     assert damage.message == f"'a\\nb/00000.h5': labels of rows 4..8: bad; {layout.MEND}"
     assert "of rows" not in Damage(Path("c"), 0, 0, STRUCTURE, "bad").message
+
+
+def test_processes_share_the_files_and_find_together_what_one_finds(cache: Path) -> None:
+    header = read_header(cache / "train" / "00001.h5")
+    patch_file(cache / "train" / "00001.h5", header.columns["features"].offset, b"\xff")
+    split = FeatureCache(cache)["train"]
+    assert [list(damages(split, rank, 2)) for rank in (0, 1)] == [[], list(damages(split))]
+    with pytest.raises(ValueError, match=r"00001\.h5: features of rows 6\.\.7"):
+        FeatureCache(cache).verify(["train"], rank=1, world_size=2)
