@@ -9,7 +9,7 @@ OLDEST := 3.11
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test lint types check format clean
+.PHONY: help demo test lint types docs check format clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
@@ -20,7 +20,7 @@ demo: $(BASE) ## the whole story on real handwritten digits; its results go to .
 
 test: $(DEV) ## all tests, with warnings as errors and the branch-coverage floor
 	@echo "== pytest: all tests, branch coverage of the three packages"
-	@$(BIN)/python -m pytest --cov
+	@$(BIN)/python -m pytest --cov --numprocesses auto --dist loadfile
 
 lint: $(DEV) ## style, format and spelling
 	@echo "== ruff and codespell: style, format, spelling"
@@ -32,7 +32,13 @@ types: $(DEV) ## static types of the three packages
 	@echo "== mypy --strict: the three packages"
 	@$(BIN)/mypy
 
-check: test lint types ## everything above but the demo: what a change must pass
+docs: $(DEV) ## the documentation as a site, in build/docs/html
+	@echo "== sphinx: the documentation, with warnings as errors"
+	@$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going --nitpicky --builder html \
+	  --doctree-dir build/docs/doctrees docs build/docs/html
+	@echo "build/docs/html/index.html"
+
+check: test lint types docs ## everything above but the demo: what a change must pass
 
 format: $(DEV) ## put the code into its format
 	@$(BIN)/ruff check --quiet --fix .
@@ -53,7 +59,7 @@ $(BASE): pyproject.toml constraints.txt
 $(DEV): pyproject.toml constraints.txt
 	@$(make-venv)
 	@echo "== installing the project, timm, transformers and the development tools into $(VENV) (the first time: some minutes)"
-	@$(PIP) -e ".[dev,timm]"
+	@$(PIP) -e ".[dev,docs,bench,timm]"
 	@touch $(BASE) $@
 
 define make-venv

@@ -1,87 +1,95 @@
-"""How long do all five heads of the paper take on one CUDA device, with the features already on it?
+"""Does everything CUDA work on this device, and how fast is it?
 
-Run: python benchmarks/gpu.py
-Targets: 1 s at the size of ImageNet-LT, 5 s at that of iNaturalist 2018. Needs 16 GB of device memory.
+Run: python benchmarks/gpu.py [--quick] [--only tests,heads,…] [--out FILE]
+Runs the tests marked cuda, then times heads, evaluation, feeding, training and extraction, each part in a process of
+its own; one that fails is recorded and the rest goes on. Up to 8 minutes; the two sizes of heads need 16 GB of device
+memory. The project need not be installed. Targets: in its output, one a check.
 """
 
 from __future__ import annotations
 
+import argparse
+import json
+import os
+import re
 import time
-from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import torch
-from speed.measure import machine, verdict
-from speed.problem import INATURALIST, SEED, Maker, S, Size
-from speed.reference import joint_head
-from torch import Tensor
+from device.checkout import BENCHMARKS, NEEDED, importable, missing
 
-from rebalance import LinearHead, evaluate, tune
-from rebalance.methods import crt, lws, ncm, tau_norm
+if TYPE_CHECKING:
+    from device.running import Results
 
-RUNS = 3
-TARGETS = {S: 1.0, INATURALIST: 5.0}  # seconds
-
-Rows = tuple[Tensor, Tensor]
-
-
-def made(size: Size, device: torch.device) -> dict[str, Rows]:
-    """Features in float16 and labels of the three splits."""
-    maker = Maker(size, device)
-    splits = {}
-    for split in ("train", "val", "test"):
-        labels = maker.labels(split)
-        splits[split] = torch.cat([rows for _, rows in maker.blocks(labels)]), labels
-    return splits
-
-
-def five(head: LinearHead, train: Rows, val: Rows) -> dict[str, Callable[[], LinearHead]]:
-    """The five heads by name: fitted, and tau chosen on the validation rows."""
-    return {
-        "joint": lambda: head,
-        "ncm": lambda: ncm(head, *train),
-        "crt": lambda: crt(head, *train),
-        "tau_norm": lambda: tune(tau_norm, head, *val).head,
-        "lws": lambda: lws(head, *train),
-    }
-
-
-def measure(size: Size, device: torch.device, target: float, synchronize: Callable[[], None]) -> None:
-    """Print the seconds of each head and of all; the middle of several runs after one that loads the kernels.
-
-    synchronize: waits until the device has done all it was given.
-    """
-    splits = made(size, device)
-    head = LinearHead(*joint_head(*splits["train"], size.classes, seed=SEED))
-    methods = five(head, splits["train"], splits["val"])
-    rounds, heads = [], {}
-    for _ in range(RUNS + 1):
-        seconds = {}
-        for name, method in methods.items():
-            synchronize()
-            begun = time.perf_counter()
-            heads[name] = method()
-            synchronize()
-            seconds[name] = time.perf_counter() - begun
-        rounds.append(seconds)
-    middle = sorted(rounds[1:], key=lambda each: sum(each.values()))[RUNS // 2]
-    total = sum(middle.values())
-    print(f"\n{size}")
-    print("  " + ", ".join(f"{name} {seconds:.3f} s" for name, seconds in middle.items()))
-    print(f"  all five {total:.3f} s; target {target:g} s: {verdict(total <= target)}")
-    features, labels = splits["test"]
-    scores = {name: evaluate(each(features), labels).balanced for name, each in heads.items()}
-    print("  test balanced accuracy: " + ", ".join(f"{name} {100 * value:.2f} %" for name, value in scores.items()))
+SCHEMA = 1
+NAMES = ("tests", "agreement", "heads", "evaluate", "feed", "train", "many-classes", "extract")
+LIMIT = 480.0  # seconds of all parts
 
 
 def main() -> None:
-    """Prints the machine, the device, and one block a size."""
+    """Prints a summary and writes the results; exits with 1 where a check failed (a missed target is no failure)."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="fewer and smaller runs: about 3 minutes")
+    parser.add_argument("--only", default=",".join(NAMES), help="parts, comma-separated (default: all)")
+    parser.add_argument("--out", type=Path, help="results (default: benchmarks/results/gpu-<device>.json)")
+    options = parser.parse_args()
+    asked = options.only.split(",")
+    if unknown := [name for name in asked if name not in NAMES]:
+        parser.error(f"no part {unknown[0]!r}; there are {', '.join(NAMES)}")
+    if absent := missing(NEEDED):
+        raise SystemExit(f"not installed here: {', '.join(absent)}; this benchmark needs {', '.join(NEEDED)}")
+    import torch
+
     if not torch.cuda.is_available():
         raise SystemExit("no CUDA device: this benchmark has nothing to measure here")
-    device = torch.device("cuda")
-    print(machine())
-    print(f"{torch.cuda.get_device_name(device)}, CUDA {torch.version.cuda}; medians of {RUNS} runs after one")
-    for size, target in TARGETS.items():
-        measure(size, device, target, torch.cuda.synchronize)
+    raise SystemExit(measure("cuda", asked, options.out, quick=options.quick, limit=LIMIT))
+
+
+def measure(device: str, asked: list[str], out: Path | None, *, quick: bool, limit: float) -> int:
+    """Run the parts of these names, write their results and print the summary; 1 where a check failed, else 0.
+
+    device: cuda; or cpu, to try the benchmark itself. out: None for a file named after the device. limit: seconds.
+    """
+    import torch
+
+    with importable() as installed:
+        from device.description import clocks, described
+        from device.running import run_all
+        from device.summary import summary
+        from speed.measure import machine
+
+        place, begun = torch.device(device), time.monotonic()
+        about, before = described(place), clocks(place)
+        file = out or BENCHMARKS / "results" / f"gpu-{_slug(about['device'])}.json"
+
+        def entry(results: Results) -> dict[str, Any]:
+            return {
+                "schema": SCHEMA,
+                "machine": machine().splitlines(),
+                "about": {**about, "installed": installed},
+                "clocks": [before, clocks(place)],
+                "quick": quick,
+                "seconds": round(time.monotonic() - begun, 1),
+                "parts": results.seconds,
+                "checks": results.checks,
+                "tests": results.tests,
+            }
+
+        # Kept after every part: whoever stops this in the middle has what was found until then.
+        results = run_all(asked, device, quick=quick, limit=limit, keep=lambda so_far: _write(file, entry(so_far)))
+        print(summary(entry(results)))
+        print(f"results: {os.path.relpath(file)}")
+        return 1 if results.status("failed") else 0
+
+
+def _write(file: Path, entry: dict[str, Any]) -> None:
+    part = file.with_name(f"{file.name}.part")
+    part.write_text(json.dumps(entry, indent=1) + "\n", "utf-8")
+    part.replace(file)
+
+
+def _slug(device: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", device.lower()).strip("-")
 
 
 if __name__ == "__main__":

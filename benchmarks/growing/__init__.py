@@ -1,0 +1,1 @@
+"""How the project grows: with rows, with processes, and on paper."""
