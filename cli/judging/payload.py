@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict
 from math import isfinite
 from pathlib import Path
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..options import Common
 from .columns import GOALS
+from .same_rows import share_rows
 from .scoreboard import JOINT, TUNED_ON_SEEN
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ def payload_of(
     if counts is None:
         notes.append("the cache has no split called train, so no class is many, medium or few")
     goal = GOALS[options.goal(metric)]
+    same = _same(opened, rows, heads.values())
     ranked = sorted(reports, key=lambda name: getattr(reports[name], goal.key) * (1 if goal.lower else -1))
     return {
         "cache": str(cache_path),
@@ -60,7 +62,7 @@ def payload_of(
         "goal": goal.key,
         "against": against if against in reports else None,
         "notes": notes,
-        "heads": [_entry(name, heads[name], reports, rows, files.get(name), against) for name in ranked],
+        "heads": [_entry(name, heads[name], reports, rows, same, files.get(name), against) for name in ranked],
         "failed": [],
         "chosen": None,
         "chosen_on": None,
@@ -73,22 +75,42 @@ def payload_of(
     }
 
 
-def marks(head: LinearHead, rows: Split) -> list[str]:
-    """What makes a head's figures on these rows optimistic."""
+def marks(head: LinearHead, rows: Split, same: Collection[str] = ()) -> list[str]:
+    """What makes a head's figures on these rows optimistic. same: other splits that hold some of them too."""
     out = []
-    if head.record.get("tuned_on") == rows.name:
-        out.append(f"tuned on {rows.name}")
+    if (mark := _made_on("tuned", head.record.get("tuned_on"), rows.name, same)) is not None:
+        out.append(mark)
     if head.record.get("tuned_on_seen") is True:
         out.append(TUNED_ON_SEEN)
-    if head.record.get("fitted_on") == rows.name:
-        out.append(f"fitted on {rows.name}")
+    if (mark := _made_on("fitted", head.record.get("fitted_on"), rows.name, same)) is not None:
+        out.append(mark)
     if rows.seen:
         out.append(f"the backbone was trained on {rows.name}")
     return out
 
 
+def _made_on(how: str, split: Any, reported: str, same: Collection[str]) -> str | None:
+    """That a head was tuned or fitted on what is reported, if it was."""
+    if split == reported:
+        return f"{how} on {split}"
+    return f"{how} on {split}, which holds rows of {reported}" if isinstance(split, str) and split in same else None
+
+
+def _same(opened: FeatureCache, rows: Split, heads: Iterable[LinearHead]) -> set[str]:
+    """The other splits that one of the heads was made on and that hold some of these rows."""
+    made_on = {head.record.get(how) for head in heads for how in ("tuned_on", "fitted_on")}
+    there = {name for name in made_on if isinstance(name, str) and name in opened.complete} - {rows.name}
+    return {name for name in there if share_rows(opened[name], rows)}
+
+
 def _entry(
-    name: str, head: LinearHead, reports: Mapping[str, Report], rows: Split, file: Path | None, against: str
+    name: str,
+    head: LinearHead,
+    reports: Mapping[str, Report],
+    rows: Split,
+    same: Collection[str],
+    file: Path | None,
+    against: str,
 ) -> dict[str, Any]:
     """One head of the payload."""
     from rebalance.metrics import FIGURES
@@ -106,7 +128,7 @@ def _entry(
         "difference": difference,
         "mcnemar": mcnemar,
         "confusions": _confusions(report),
-        "marks": marks(head, rows),
+        "marks": marks(head, rows, same),
         "record": _finite(dict(head.record)),
         "file": None if file is None else str(file),
     }

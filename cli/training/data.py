@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import click
+
 from ..output import clean, note
 from .options import DataOptions
 
@@ -98,10 +100,15 @@ def training_transform(source: DataOptions, plain: ImageTransform) -> Any:
     from featurecache.datasets.jittering import JitterTransform
     from featurecache.datasets.padding import PadTransform
 
+    if source.crop_scale is not None and source.augment != "crop":
+        raise click.UsageError(f"--crop-scale is of random crops; --augment {source.augment} makes none")
     if source.augment == "none":
         return plain
-    kind = TrainTransform if source.augment == "crop" else PadTransform
-    transform = kind(plain, flip=source.flip)
+    if source.augment == "pad":
+        transform: Any = PadTransform(plain, flip=source.flip)
+    else:
+        scale = {} if source.crop_scale is None else {"scale": source.crop_scale}
+        transform = TrainTransform(plain, flip=source.flip, **scale)
     return JitterTransform(transform, source.jitter) if source.jitter else transform
 
 

@@ -23,6 +23,7 @@ class DataOptions:
     augment: str
     flip: bool
     jitter: float
+    crop_scale: float | None = None
 
 
 @dataclass(frozen=True)
@@ -108,6 +109,11 @@ data_options = gathered(
         default="crop",
         show_default=True,
         help="Random crops, or small images padded and moved (as for CIFAR), or every image as it is.",
+    ),
+    click.option(
+        "--crop-scale",
+        type=click.FloatRange(0, 1, min_open=True),
+        help="Share of an image that a random crop covers at least; 0.08 in the paper  [default: 0.35].",
     ),
     click.option("--flip/--no-flip", default=True, show_default=True, help="Mirror images at random."),
     click.option(

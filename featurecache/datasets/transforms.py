@@ -23,7 +23,7 @@ INTERPOLATIONS = {
 MODES = {1: "L", 3: "RGB"}
 MAX_SIZE = 8192
 
-SCALE = (0.35, 1.0)
+SCALE = 0.35
 RATIO = (3 / 4, 4 / 3)
 
 Box = tuple[float, float, float, float]
@@ -141,34 +141,40 @@ class ImageTransform:
 class TrainTransform:
     """Called with a PIL image: float32 (channels, size, size) of a random crop, mirrored half of the time.
 
-    The crop covers 0.35 to 1 of the area with a width/height from 3/4 to 4/3 (Szegedy et al. 2015, as torchvision's
+    The crop covers `scale` to 1 of the area with a width/height from 3/4 to 4/3 (Szegedy et al. 2015, as torchvision's
     RandomResizedCrop). Randomness comes from torch's default generator, so seeds of DataLoader workers hold.
 
     evaluation: what the model reads outside training: its size, channels and normalisation are used.
     flip: mirror left and right at random; wrong for digits, letters and anything with a handedness.
+    scale: the smallest share of the area, above 0 and at most 1. ValueError for another.
     """
 
     evaluation: ImageTransform
     flip: bool = True
+    scale: float = SCALE
+
+    def __post_init__(self) -> None:
+        if not 0 < self.scale <= 1:
+            raise ValueError(f"transform: scale is {self.scale!r}, expected a share of the area such as 0.08")
 
     def __call__(self, image: Image.Image) -> Tensor:
-        pixels = self.evaluation.cut(image, random_box(*image.size))
+        pixels = self.evaluation.cut(image, random_box(*image.size, self.scale))
         return pixels.flip(-1) if self.flip and torch.rand(()).item() < 0.5 else pixels
 
     def describe(self) -> str:
         """The transform as one line of text; equal text, equal distribution."""
         mirrored = "mirrored at random, " if self.flip else ""
-        crop = f"random crop of area {SCALE[0]:g} to {SCALE[1]:g} and ratio 3/4 to 4/3"
+        crop = f"random crop of area {self.scale:g} to 1 and ratio 3/4 to 4/3"
         return f"{crop}, {mirrored}then {self.evaluation.describe()}"
 
 
-def random_box(width: int, height: int) -> Box:
+def random_box(width: int, height: int, scale: float = SCALE) -> Box:
     """A random crop: left, top, right, bottom.
 
-    width, height: pixels of the image.
+    width, height: pixels of the image. scale: the smallest share of its area.
     """
     for _ in range(10):
-        area = width * height * torch.empty(()).uniform_(*SCALE).item()
+        area = width * height * torch.empty(()).uniform_(scale, 1.0).item()
         ratio = math.exp(torch.empty(()).uniform_(math.log(RATIO[0]), math.log(RATIO[1])).item())
         w, h = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
         if 0 < w <= width and 0 < h <= height:

@@ -164,6 +164,14 @@ class TestMarks:
         assert "\n* tuned: tuned on val; its figures are optimistic\n" in text
         assert text.count("*") == 3  # in both tables, and below
 
+    def test_tuned_on_reported_rows_of_another_name(
+        self, tuned: Path, project: Any, tmp_path: Path, done: Run, answer: Answer
+    ) -> None:
+        cache = shutil.copytree(project.cache, tmp_path / "c")
+        done("extract", cache, "--model", f"run:{project.model}", "--split", f"all={project.photos / 'val'}")
+        found = answer("evaluate", cache, tuned, "--split", "all", "--replicates", 0)
+        assert marks(found) == {"joint": [], "tuned": ["tuned on val, which holds rows of all"]}
+
     def test_fitted_on_the_reported_split(self, project: Any, tmp_path: Path, done: Run, answer: Answer) -> None:
         done("fit", "crt", project.cache, "--on", "val", "--out", tmp_path / "h.safetensors")
         found = answer("evaluate", project.cache, tmp_path / "h.safetensors", "--split", "val")

@@ -30,7 +30,9 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> FeatureCache:
     features = np.array([[1.0], [2], [-1], [-2], [0.5], [1]], dtype=np.float32)
     head = LinearHead(torch.tensor([[1.0], [-1.0], [0.0]]), torch.tensor([0.0, 0.0, -9.0]))
     write(path, "train", features, np.array([0, 0, 1, 1, 0, 2]), head=head, class_names=["a", "b", "<c>"])
-    write(path, "test", features, np.array([0, 0, 1, 0, 1, -1]), head=head, class_names=["a", "b", "<c>"])
+    ids = [f"t{row}" for row in range(6)]
+    labels = np.array([0, 0, 1, 0, 1, -1])
+    write(path, "test", features, labels, head=head, class_names=["a", "b", "<c>"], sample_ids=ids)
     return FeatureCache(path)
 
 

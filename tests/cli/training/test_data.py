@@ -114,3 +114,12 @@ def test_the_transform_of_training_is_said(augment: str, jitter: float, part: st
     text = training_transform(source, ImageTransform(32)).describe()
     assert part in text
     assert ("colours" in text) == bool(jitter and augment != "none")
+
+
+def test_how_much_of_an_image_a_crop_covers_may_be_said(project: Any, tmp_path: Path, misused: Refused) -> None:
+    from featurecache.datasets import ImageTransform
+
+    source = DataOptions(None, 0.1, None, None, False, (), "crop", True, 0.0, crop_scale=0.08)
+    assert "random crop of area 0.08 to 1" in training_transform(source, ImageTransform(32)).describe()
+    words = ("train", project.photos / "train", "--out", tmp_path / "x.pt", "--crop-scale", 0.5, "--augment", "pad")
+    misused(*words, holds=("--crop-scale is of random crops",))

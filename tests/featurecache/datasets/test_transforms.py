@@ -212,6 +212,15 @@ def test_random_boxes_have_their_area_and_ratio() -> None:
     assert 1.25 < ratio.max() < 1.345
 
 
+def test_a_random_box_covers_no_less_than_is_asked() -> None:
+    torch.manual_seed(0)
+    boxes = np.array([random_box(400, 400, 0.08) for _ in range(500)])
+    area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]) / 160_000
+    assert 0.078 < area.min() < 0.12
+    with pytest.raises(ValueError, match="scale is 0"):
+        TrainTransform(ImageTransform(8), scale=0)
+
+
 def test_training_text_names_the_flip() -> None:
     plain = ImageTransform(8)
     assert TrainTransform(plain, flip=True).describe() != TrainTransform(plain, flip=False).describe()
