@@ -50,8 +50,8 @@ imbalanced-learn, or the recipes of the paper's own code, on the same features? 
   plain cross-entropy, with the same weight decay ({decay:g}) or with C chosen on val among the decays that `tune`
   tries; up to 1,000 iterations, each C started from the stronger one before it. The best C on val is taken, while
   `tune` by default takes the strongest decay within one standard error of the best. Each side stops by its own default
-  tolerance; ours is the looser one. Both LDAs shrink by {shrinkage:g} and take all classes as equally likely;
-  scikit-learn then also weighs the classes' covariances alike, ours by their rows. `CalibratedClassifierCV` gets the
+  tolerance; ours is the looser one. Both LDAs shrink by {shrinkage:g} and take all classes
+  as equally likely, in the covariance too. `CalibratedClassifierCV` gets the
   same frozen classifier, and all val rows in one fold. The reference's recipes run with its settings for ImageNet-LT on
   every set; nothing was tuned for them, as little as for ours by default. SMOTE is left out of the synthetic set, where
   it would make more than a million rows.

@@ -30,16 +30,18 @@ def lda(
     head: gives the number of classes; may be None. features: (N, D) training rows. labels: (N,).
     shrinkage: how far the covariance S is pulled to a sphere, (1 - shrinkage) S + shrinkage tr(S)/D I: 0 not at all,
     1 all the way (the nearest class mean), oas the share that Chen et al. derive for Gaussian rows.
-    prior: of the classes where the head is used: uniform, or empirical, the training shares.
+    prior: of the classes where the head is used, and their shares in S: uniform, or empirical, the training shares.
     ValueError when S is singular (fewer rows than columns, a constant column) and shrinkage leaves it so.
     A class without rows is never predicted. Where every class repeats one row, S is 0 and oas takes the sphere.
 
     With P the inverse of the shrunk S and c_k the mean of class k from that of all rows, m: weight = P c_k, bias =
     -c_k.P c_k / 2 - m.P c_k (+ log prior). Measuring from m adds one number to all logits of a row and keeps digits.
-    S is the rows' scatter about their own class means over N, as in scikit-learn's LinearDiscriminantAnalysis(
-    solver="lsqr") with empirical priors; its `priors` would weight the classes in S too.
+    S is the mean over the prior of the classes' covariances, as in scikit-learn's LinearDiscriminantAnalysis(
+    solver="lsqr", priors=...): under the uniform one the rare classes' spread counts like that of the others. Classes
+    of one row have none and are left out of it.
     Source: Hastie, Tibshirani and Friedman (The Elements of Statistical Learning), section 4.3; shrinkage: Chen et
-    al. (IEEE Transactions on Signal Processing 2010), equation 23 without its terms in 2/D, as scikit-learn has it.
+    al. (IEEE Transactions on Signal Processing 2010), equation 23 without its terms in 2/D, as scikit-learn has it; N
+    there is the number of rows that, all weighing the same, would average as well (Kish, 1965).
     """
     if shrinkage != "oas" and not (isinstance(shrinkage, int | float) and 0 <= shrinkage <= 1):
         raise ValueError(f"shrinkage is {shrinkage!r}; expected a number from 0 to 1, or oas")
@@ -48,9 +50,13 @@ def lda(
     rows = need_rows(head, features, labels, exact=True)
     means = rows.sums / rows.counts.clamp_min(1)[:, None]
     total = int(rows.counts.sum())
-    covariance = _scatter(rows, means) / total
-    share = _oas(covariance, total) if shrinkage == "oas" else float(shrinkage)
     present = rows.counts > 0
+    spread = torch.where(rows.counts > 1, rows.counts if prior == "empirical" else 1, 0).double()
+    spread /= spread.sum().clamp_min(1)  # every class's part of S; a single row says nothing of it
+    weights = spread / rows.counts.clamp_min(1)  # of a row of each class
+    covariance = _scatter(rows, means, weights)
+    alike = 1 / float((spread * weights).sum().clamp_min(1 / total))
+    share = _oas(covariance, alike) if shrinkage == "oas" else float(shrinkage)
     from_mean = torch.where(present[:, None], means - rows.mean, 0.0)
     weight = _solve(covariance, from_mean, share, rank=total - int(present.sum()))
     bias = -0.5 * (from_mean * weight).sum(dim=1) - weight @ rows.mean
@@ -65,17 +71,19 @@ def lda(
     return LinearHead(weight.float(), torch.where(present, bias, ABSENT).float(), record=record)
 
 
-def _scatter(rows: Rows, means: Tensor) -> Tensor:
-    """The sum over labelled rows of (x - its class mean)(x - its class mean)', (D, D) in float64.
+def _scatter(rows: Rows, means: Tensor, weights: Tensor) -> Tensor:
+    """The weighted sum over labelled rows of (x - its class mean)(x - its class mean)', (D, D) in float64.
 
     Rows are centred before they are multiplied, so that float32 products lose no digits to the means.
+    means: (K, D). weights: (K,), of a row of each class.
     """
-    centers = means.float()
+    centers, roots = means.float(), weights.sqrt().float()
     wide = means.shape[1]
     scatter = torch.zeros((wide, wide), dtype=torch.float64, device=rows.device)
     for part, block in blocks(rows.features, device=rows.device):
         own = rows.labels[part]
-        block = torch.where((own >= 0)[:, None], block - centers[own.clamp_min(0)], 0.0)
+        known, own = own >= 0, own.clamp_min(0)
+        block = torch.where(known[:, None], (block - centers[own]) * roots[own][:, None], 0.0)
         for left in range(0, wide, PANEL):
             scatter[left:, left : left + PANEL] += block[:, left:].T @ block[:, left : left + PANEL]
     ranks.total(scatter)
@@ -84,7 +92,7 @@ def _scatter(rows: Rows, means: Tensor) -> Tensor:
     return torch.tril(scatter) + torch.tril(scatter, -1).T
 
 
-def _oas(covariance: Tensor, rows: int) -> float:
+def _oas(covariance: Tensor, rows: float) -> float:
     """The oracle-approximating shrinkage of a covariance (D, D) of this many rows."""
     columns = len(covariance)
     mean_square = covariance.square().mean()

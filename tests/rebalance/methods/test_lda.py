@@ -16,6 +16,7 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 from rebalance.methods import lda, ncm
 
+PRIORS: tuple[Any, ...] = ("uniform", "empirical")
 shrinkages = pytest.mark.parametrize("shrinkage", [0.0, 1e-4, 0.1, 1.0])
 
 
@@ -28,12 +29,15 @@ def class_rows(features: Any, labels: Any) -> list[np.ndarray[Any, Any]]:
     return [features[labels == k].double().numpy() for k in range(int(labels.max()) + 1)]
 
 
+@pytest.mark.parametrize("prior", ["uniform", "empirical"])
 @shrinkages
-def test_scikit_learn_agrees(shrinkage: float, problem: Any) -> None:
-    other = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=shrinkage)
+def test_scikit_learn_agrees(shrinkage: float, prior: Any, problem: Any) -> None:
+    other = LinearDiscriminantAnalysis(
+        solver="lsqr", shrinkage=shrinkage, priors=None if prior == "empirical" else np.full(5, 1 / 5)
+    )
     other.fit(problem.features.double().numpy(), problem.labels.numpy())
     query = torch.cat([problem.val_features, -3 * problem.features])
-    ours = lda(None, problem.features, problem.labels, shrinkage=shrinkage, prior="empirical")(query)
+    ours = lda(None, problem.features, problem.labels, shrinkage=shrinkage, prior=prior)(query)
     theirs = other.decision_function(query.double().numpy())
     # The two differ by one number a row, the mean's part. Products of float32: relative errors of 1e-6, times 10.
     difference = ours.double().numpy() - theirs
@@ -44,13 +48,13 @@ def test_scikit_learn_agrees(shrinkage: float, problem: Any) -> None:
 @pytest.mark.parametrize("prior", ["uniform", "empirical"])
 def test_probabilities_are_those_of_the_gaussians(prior: Any, problem: Any) -> None:
     groups = class_rows(problem.features, problem.labels)
-    pooled = sum((x - x.mean(0)).T @ (x - x.mean(0)) for x in groups) / len(problem.labels)
+    shares = np.array([len(x) for x in groups]) / len(problem.labels) if prior == "empirical" else np.ones(5) / 5
+    pooled = sum(share * np.cov(x.T, bias=True) for share, x in zip(shares, groups, strict=True))
     covariance = 0.8 * pooled + 0.2 * np.trace(pooled) / 8 * np.eye(8)
     query = problem.val_features.double().numpy()
     distances = np.stack(
         [np.einsum("ij,jk,ik->i", query - x.mean(0), np.linalg.inv(covariance), query - x.mean(0)) for x in groups], 1
     )
-    shares = np.array([len(x) for x in groups]) / len(problem.labels) if prior == "empirical" else np.ones(5) / 5
     head = lda(None, problem.features, problem.labels, shrinkage=0.2, prior=prior)
     ours = head(problem.val_features).double().softmax(1).numpy()
     np.testing.assert_allclose(ours, softmax(np.log(shares) - distances / 2), atol=1e-5)
@@ -59,11 +63,29 @@ def test_probabilities_are_those_of_the_gaussians(prior: Any, problem: Any) -> N
 def test_the_default_shrinkage_is_scikit_learns_of_the_centred_rows(problem: Any) -> None:
     centred = np.concatenate([x - x.mean(0) for x in class_rows(problem.features, problem.labels)])
     expected = oas(centred, assume_centered=True)[1]
-    head = lda(None, problem.features, problem.labels)
+    head = lda(None, problem.features, problem.labels, prior="empirical")
     assert head.record["shrinkage"] == pytest.approx(expected, rel=1e-5)
     assert 0.01 < expected < 0.99
-    same = lda(None, problem.features, problem.labels, shrinkage=head.record["shrinkage"])
+    same = lda(None, problem.features, problem.labels, shrinkage=head.record["shrinkage"], prior="empirical")
     assert torch.equal(same.weight, head.weight)
+
+
+def test_classes_of_the_same_size_weigh_the_same_under_both_priors(problem: Any) -> None:
+    rows = torch.cat([torch.nonzero(problem.labels == k)[:2, 0] for k in range(5)])
+    uniform, empirical = (lda(None, problem.features[rows], problem.labels[rows], prior=each) for each in PRIORS)
+    torch.testing.assert_close(uniform.weight, empirical.weight, rtol=1e-5, atol=1e-6)
+    assert uniform.record["shrinkage"] == pytest.approx(empirical.record["shrinkage"])
+
+
+def test_a_frequent_class_does_not_own_the_spread() -> None:
+    """The frequent class is wide where the rare ones, told apart there, are narrow: rows would call that axis noise."""
+    generator = torch.Generator().manual_seed(0)
+    wide = torch.randn(2000, 2, generator=generator) * torch.tensor([5.0, 1.0]) + torch.tensor([0.0, 40.0])
+    left, right = (torch.randn(20, 2, generator=generator) * 0.3 + torch.tensor([x, 0.0]) for x in (-1.0, 1.0))
+    features, labels = torch.cat([wide, left, right]), torch.tensor([0] * 2000 + [1] * 20 + [2] * 20)
+    uniform, empirical = (lda(None, features, labels, prior=each, shrinkage=0) for each in PRIORS)
+    apart = [float(head(right).softmax(1)[:, 2].mean()) for head in (uniform, empirical)]
+    assert apart[0] > apart[1]
 
 
 def test_a_sphere_is_the_nearest_class_mean(problem: Any) -> None:
