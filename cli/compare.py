@@ -108,6 +108,8 @@ def compare(
     contest = Contest(opened, joint, choosing, rule, goal, by, kept, common.seed)
     with _saying_how_to_go_on(kept.folder):
         entries = _run(contest, methods)
+        for text in contest.feeding.notes if first() else ():
+            note(f"rebalance: {text}")
         others = {name: (head, files[name]) for name, head in given.items()}
         payload = compared(contest, entries, others, cache, judging, common, out)
     if not emit(payload, as_json=common.as_json):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from .launch import first
 from .method_options import MethodGroup, described, method_command
 from .options import Common, example
 from .output import emit, note
@@ -15,6 +16,8 @@ from .output import emit, note
 if TYPE_CHECKING:
     from featurecache import FeatureCache
     from rebalance import LinearHead
+
+    from .feeding import Feeding
 
 
 def run(
@@ -25,11 +28,13 @@ def run(
     from rebalance.head_file import check_target
 
     from .caches import cached_head, open_cache
+    from .feeding import Feeding
     from .judging.target_prior import with_shares
 
     check_target(out)
     opened = open_cache(cache, on)
-    head = fitted_head(method, opened, cached_head(opened, common.device), on, with_shares(hyperparameters, opened))
+    joint, feeding = cached_head(opened, common.device), Feeding(common.device)
+    head = fitted_head(method, opened, joint, on, with_shares(hyperparameters, opened), feeding)
     head.save(out)
     payload = {"head": str(out), "record": dict(head.record)}
     if not emit(payload, as_json=common.as_json):
@@ -37,18 +42,23 @@ def run(
         values = ", ".join(described(name, value) for name, value in settings if value is not None)
         where = f" on {on} ({len(opened[on])} rows)" if METHODS[method].on else ""
         click.echo(f"{out}: {method}{where}{', ' if values else ''}{values}")
-        if text := unfinished(head):
+        for text in filter(None, [*feeding.notes, unfinished(head)]) if first() else ():
             note(f"rebalance: {text}")
     return payload
 
 
 def fitted_head(
-    method: str, cache: FeatureCache, head: LinearHead | None, on: str, hyperparameters: Mapping[str, Any]
+    method: str,
+    cache: FeatureCache,
+    head: LinearHead | None,
+    on: str,
+    hyperparameters: Mapping[str, Any],
+    feeding: Feeding,
 ) -> LinearHead:
     """A method's head whose record also says what it was made from.
 
     head: what it starts from, the cache's own as a rule, or None. on: the split it is fitted on, if it is.
-    ValueError when a file is damaged, or the rows do not suit the method.
+    feeding: where the rows come from. ValueError when a file is damaged, or the rows do not suit the method.
     """
     from rebalance import METHODS
 
@@ -58,7 +68,9 @@ def fitted_head(
     verify(cache, {on})
     check_last_classes(cache, rows)
     counts = counts_keyword(method, cache, on)
-    fitted = line.function(head, rows.features, rows.labels, **hyperparameters, **counts)
+    # What is fitted on nothing reads no features, so none travel.
+    features, labels = feeding.rows(rows) if line.on else (rows.features, rows.labels)
+    fitted = line.function(head, features, labels, **hyperparameters, **counts)
     return fitted.with_record(**provenance(cache), fitted_on=on if line.on else None)
 
 

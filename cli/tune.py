@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .choosing.chosen import Rule, chosen_head, doubts, judging_split
+from .launch import first
 from .method_options import MethodGroup, described, method_command, method_options
 from .options import Common, example
 from .output import emit, note, percent
@@ -41,6 +42,7 @@ def run(
     from rebalance.head_file import check_target
 
     from .caches import cached_head
+    from .feeding import Feeding
     from .judging.target_prior import with_shares
 
     check_target(out)
@@ -49,8 +51,8 @@ def run(
     opened = FeatureCache(cache)
     grids = _grids(method, with_shares(hyperparameters, opened), grid)
     judging = judging_split(opened, rule, METHODS[method].on if folds else None)
-    joint = cached_head(opened, common.device)
-    tuned = chosen_head(method, opened, joint, judging, rule, grid=grids, seed=common.seed)
+    joint, feeding = cached_head(opened, common.device), Feeding(common.device)
+    tuned = chosen_head(method, opened, joint, judging, rule, feeding, grid=grids, seed=common.seed)
     tuned.head.save(out)
     payload = {
         "head": str(out),
@@ -62,10 +64,11 @@ def run(
     }
     if not emit(payload, as_json=common.as_json):
         _show(tuned, method, metric, select, judging, out)
-        for doubt in doubts(tuned, judging):
-            note(f"rebalance: {doubt}")
+        said = [*feeding.notes, *doubts(tuned, judging)]
         if isinstance(hyperparameters.get("target_prior"), Shares) and metric == "balanced":
-            note("rebalance: tuned for balanced accuracy, whatever the target prior; --metric top1 counts rows alike")
+            said.append("tuned for balanced accuracy, whatever the target prior; --metric top1 counts rows alike")
+        for text in said if first() else ():
+            note(f"rebalance: {text}")
     return payload
 
 

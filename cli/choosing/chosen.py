@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from featurecache import FeatureCache, Split
     from rebalance import LinearHead, Tuned
 
+    from ..feeding import Feeding
+
 
 @dataclass(frozen=True)
 class Rule:
@@ -59,14 +61,16 @@ def chosen_head(
     joint: LinearHead | None,
     judging: Split,
     rule: Rule,
+    feeding: Feeding,
     *,
     grid: Mapping[str, Sequence[Any]],
     seed: int,
 ) -> Tuned:
     """What tuning a method found; the record of its head also says what it was fitted and tuned on.
 
-    joint: the cache's own head, or None. judging: see `judging_split`. grid: values by hyperparameter, one value fixes
-    it. ValueError when a file is damaged, or the rows do not suit the method.
+    joint: the cache's own head, or None. judging: see `judging_split`. feeding: where the rows come from.
+    grid: values by hyperparameter, one value fixes it. ValueError when a file is damaged, or the rows do not suit the
+    method.
     """
     from rebalance import METHODS, tune
 
@@ -85,9 +89,8 @@ def chosen_head(
     tuned = tune(
         method,
         joint,
-        rows.features,
-        rows.labels,
-        val=(judging.features, judging.labels) if fitted_on and not folds else None,
+        *feeding.rows(rows),
+        val=feeding.rows(judging) if fitted_on and not folds else None,
         grid=grid,
         metric=rule.metric,
         select=rule.select,

@@ -9,11 +9,13 @@ import traceback
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..feeding import Feeding, everywhere
 from ..fit import fitted_head, unfinished
 from .chosen import Rule, chosen_head, doubts
 from .kept_heads import STAMP, KeptHeads, content, reason
@@ -76,6 +78,11 @@ class Contest:
     kept: KeptHeads
     seed: int
 
+    @cached_property
+    def feeding(self) -> Feeding:
+        """Where all methods get their rows from."""
+        return Feeding(self.kept.device)
+
     def order(self, names: Sequence[str]) -> list[str]:
         """The methods in the order they are made: the joint head first wherever there is one, ON_TOP last."""
         first = [JOINT] if self.joint is not None or JOINT in names else []
@@ -114,7 +121,7 @@ class Contest:
         except Exception as error:  # what one method cannot do must not keep the others from it
             _trace()
             entry = Entry(title, why=reason(error))
-        if not _everywhere(entry.why is None) and entry.why is None:
+        if not everywhere(entry.why is None) and entry.why is None:
             entry = Entry(title, why="it failed in another process")
         return replace(entry, seconds=time.perf_counter() - began)
 
@@ -133,7 +140,7 @@ class Contest:
         path, found = self.kept.find(title.replace(" + ", "-"), origin)
         damage = found if isinstance(found, str) else None
         head = None if isinstance(found, str) else found
-        if _everywhere(head is not None) and head is not None:
+        if everywhere(head is not None) and head is not None:
             return Entry(title, head, path, self._value(name, head), notes=_notes(head), reused=True)
         head, notes = self._fresh(name, self.joint if base is None else base.head)
         head, unwritten = self.kept.keep(head, path, origin, notes)
@@ -146,10 +153,12 @@ class Contest:
         """A head made now, and what is to be said of it. start: what the method starts from."""
         seed = _own_seed(name, self.seed)
         if not _is_tuned(name):
-            head = fitted_head(name, self.cache, start, self._fitted_on(name), seed)
+            head = fitted_head(name, self.cache, start, self._fitted_on(name), seed, self.feeding)
             return head, [text for text in [unfinished(head)] if text]
         grid = {key: [value] for key, value in seed.items()}
-        tuned = chosen_head(name, self.cache, start, self.judging, self._rule(name), grid=grid, seed=self.seed)
+        tuned = chosen_head(
+            name, self.cache, start, self.judging, self._rule(name), self.feeding, grid=grid, seed=self.seed
+        )
         return tuned.head, [
             *([text] if (text := unfinished(tuned.head)) else []),
             *doubts(tuned, self.judging, beside_joint=True),
@@ -170,8 +179,8 @@ class Contest:
         """The goal of a head on the judging rows."""
         from rebalance import evaluate_head
 
-        rows = self.judging
-        report = evaluate_head(head, rows.features, rows.labels, target_prior=self.by.target_prior, costs=self.by.costs)
+        rows = self.feeding.rows(self.judging)
+        report = evaluate_head(head, *rows, target_prior=self.by.target_prior, costs=self.by.costs)
         return float(getattr(report, self.goal.key))
 
     def _rule(self, name: str) -> Rule:
@@ -238,17 +247,6 @@ def _notes(head: LinearHead) -> tuple[str, ...]:
 
 def _origin_of(head: LinearHead) -> Any:
     return head.record[STAMP]["origin"] if STAMP in head.record else JOINT
-
-
-def _everywhere(yes: bool) -> bool:
-    """Whether something holds in every process that shares the rows: they must go the same way."""
-    import torch
-
-    from rebalance import ranks
-
-    count = torch.tensor([int(yes)])
-    ranks.total(count)
-    return int(count) == ranks.size()
 
 
 def _trace() -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..caches import verify
+from ..feeding import Feeding
 from ..launch import first
 from ..options import Common
 from ..output import clean, progress
@@ -93,13 +94,15 @@ def judge(opened: FeatureCache, heads: Mapping[str, LinearHead], options: Judgin
             f"{', '.join(name for name in opened if name != options.split) or 'there is none'}"
         )
     reports: dict[str, Report] = {}
+    # A single head passes over them once, so there is nothing to keep.
+    features, labels = Feeding(common.device).rows(rows) if len(heads) > 1 else (rows.features, rows.labels)
     with _progress() as update:
         for done, (name, head) in enumerate(heads.items(), start=1):
             try:
                 reports[name] = evaluate_head(
                     head,
-                    rows.features,
-                    rows.labels,
+                    features,
+                    labels,
                     by.counts,
                     shots=by.shots,
                     target_prior=by.target_prior,

@@ -14,6 +14,7 @@ from featurecache import FeatureCache, write
 from rebalance import LinearHead, tune
 from rebalance_cli.caches import cached_head
 from rebalance_cli.choosing.chosen import Rule, chosen_head, doubts, judging_split
+from rebalance_cli.feeding import Feeding
 
 RULE = Rule(on=None, folds=None, metric="balanced", select="1se", allow_seen=False)
 CPU = torch.device("cpu")
@@ -58,7 +59,7 @@ def test_it_is_what_the_library_finds_and_says_where(method: str, cache: Feature
     rows, judging = (train, (val.features, val.labels)) if method == "crt" else (val, None)
     counts = cache.counts if method == "logit_adjust" else None
     best = tune(method, joint, rows.features, rows.labels, val=judging, counts=counts)
-    found = chosen_head(method, cache, joint, val, RULE, grid={}, seed=0)
+    found = chosen_head(method, cache, joint, val, RULE, Feeding(CPU), grid={}, seed=0)
     assert torch.equal(found.head.weight, best.head.weight)
     assert (found.value, found.parameters) == (best.value, best.parameters)
     record = found.head.record
@@ -70,19 +71,21 @@ class TestDoubts:
     """What is said of a choice that may be worth little."""
 
     def test_none_where_there_is_nothing_to_say(self, cache: FeatureCache) -> None:
-        found = chosen_head("ncm", cache, cached_head(cache, CPU), cache["val"], RULE, grid={}, seed=0)
+        found = chosen_head("ncm", cache, cached_head(cache, CPU), cache["val"], RULE, Feeding(CPU), grid={}, seed=0)
         assert found.before is not None
         assert doubts(replace(found, value=found.before + 0.1), cache["val"]) == []
 
     def test_no_better_than_before(self, cache: FeatureCache) -> None:
-        found = chosen_head("ncm", cache, cached_head(cache, CPU), cache["val"], RULE, grid={}, seed=0)
+        found = chosen_head("ncm", cache, cached_head(cache, CPU), cache["val"], RULE, Feeding(CPU), grid={}, seed=0)
         assert found.before is not None
         (text,) = doubts(replace(found, value=found.before), cache["val"])
         assert text.startswith("on val this is no better than the joint head")
 
     @pytest.mark.parametrize(("values", "said"), [((0.9, 0.5, 0.5), True), ((0.5, 0.9, 0.5), False)])
     def test_the_end_of_a_grid(self, values: tuple[float, ...], said: bool, cache: FeatureCache) -> None:
-        found = chosen_head("crt", cache, None, cache["val"], RULE, grid={"weight_decay": [1e-4, 1e-3, 1e-2]}, seed=0)
+        found = chosen_head(
+            "crt", cache, None, cache["val"], RULE, Feeding(CPU), grid={"weight_decay": [1e-4, 1e-3, 1e-2]}, seed=0
+        )
         assert isinstance(found.curve, list)
         curve = [{**point, "value": value} for point, value in zip(found.curve, values, strict=True)]
         texts = doubts(replace(found, curve=curve, highest=0.9), cache["val"])
@@ -93,5 +96,5 @@ class TestDoubts:
             tmp_path / "y.cache", "val", np.eye(3, 4, dtype=np.float32), np.arange(3), head=LinearHead(torch.eye(3, 4))
         )
         few = FeatureCache(tmp_path / "y.cache")
-        found = chosen_head("tau_norm", few, cached_head(few, CPU), few["val"], RULE, grid={}, seed=0)
+        found = chosen_head("tau_norm", few, cached_head(few, CPU), few["val"], RULE, Feeding(CPU), grid={}, seed=0)
         assert "3 of 3 classes have a single row in val" in doubts(found, few["val"])[-1]
