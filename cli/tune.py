@@ -60,7 +60,8 @@ def run(
         "highest": tuned.highest,
         "joint": tuned.before,
         "record": dict(tuned.head.record),
-        "curve": _curve(tuned),
+        # An exact curve has a step a row: millions of them are not made into a list that nobody prints.
+        **({"curve": _curve(tuned)} if common.as_json else {}),
     }
     if not emit(payload, as_json=common.as_json):
         _show(tuned, method, metric, select, judging, out)
