@@ -42,7 +42,7 @@ myst_heading_anchors = 3
 
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
-autodoc_preserve_defaults = True
+# autodoc_preserve_defaults would replace the signatures that the commands' options are read from.
 autodoc_type_aliases = {name: name for name in ("ArrayLike", "Features", "Labels")}
 python_use_unqualified_type_names = True
 python_maximum_signature_line_length = 88

@@ -7,8 +7,8 @@ VISITS = (
     "is what a pass in random order costs; `--tol` reads in order and keeps a weight a row instead."
 )
 SEARCH = (
-    "the search keeps both ends of every judging row's interval, sorted and not, the curve over them, and gives the "
-    "curve back as a list. It runs over validation rows, which are few."
+    "the exact search keeps both ends of every judging row's interval, sorted and not, and the curve over them. It runs "
+    "over validation rows, which are few."
 )
 WHY = {
     "crt": VISITS,
