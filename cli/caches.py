@@ -54,6 +54,7 @@ def provenance(cache: FeatureCache) -> dict[str, Any]:
         "layer": specification.get("layer"),
         **({"terms": specification["terms"]} if specification.get("terms") else {}),
         "joint": specification.get("head"),
+        **({"transform": specification["transform"]} if specification.get("transform") else {}),
         "class_names": None if cache.class_names is None else list(cache.class_names),
         "versions": versions(),
     }

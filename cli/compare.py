@@ -36,7 +36,7 @@ class CompareCommand(Sectioned):
         "rebalance compare photos.cache --methods all --out report.html",
         "rebalance compare photos.cache mine.safetensors --methods crt,lws,temperature --target-prior backward:50",
     ),
-    short_help="Fit, tune and judge every method: one table, one page.",
+    short_help="Fit, tune and judge ten classifiers, or all: one table, one page.",
 )
 @click.argument("cache", type=click.Path(path_type=Path))
 @click.argument("heads", nargs=-1, type=click.Path(path_type=Path), metavar="[HEAD]...")
@@ -44,9 +44,8 @@ class CompareCommand(Sectioned):
     "--methods",
     metavar="NAME,NAME,…",
     default=",".join(DEFAULT),
-    show_default=", ".join(DEFAULT),
     callback=parse_methods,
-    help="Which methods, or all; temperature goes on top of the best of the others.",
+    help=f"Which methods, or all; temperature goes on top of the best of the others.  [default: {', '.join(DEFAULT)}]",
 )
 @click.option(
     "--heads",
@@ -76,7 +75,7 @@ def compare(
     judging: Judging,
     common: Common,
 ) -> dict[str, Any]:
-    """Fit every method on CACHE, tune it on held-out rows, and judge all heads on one split.
+    """Fit ten methods (or --methods) on CACHE, tune them on held-out rows, and judge all heads on one split.
 
     Methods with hyperparameters are tuned on --on as `rebalance tune` does it, the others fitted as `rebalance fit`
     does. Each head is kept in a file, and is not made again while the cache and the options are the same.

@@ -56,8 +56,11 @@ def predict(rows: str, by: str, answers: Answers, reading: Reading, through: Thr
 
     The file has the columns id, label (where one is known), prediction (the number of a class), name and probability;
     with --top-k 2 or more they are prediction_1, name_1, probability_1, prediction_2 and so on. Of a cache the first
-    column is split. What is not known is an empty cell. In CSV a text that a spreadsheet would take for a formula,
-    ids too, begins with an apostrophe; Parquet holds every text as it is.
+    column is split. Names and labels that nobody knows are left out, those of single rows are empty cells. In CSV a
+    text that a spreadsheet would take for a formula, ids too, begins with an apostrophe; Parquet holds every text as it
+    is.
+
+    Images must be read as those that the head was made from: a head's file knows and refuses, a checkpoint does not.
 
     --target-prior turns every probability p into p * target / source, scaled to sum 1, and the prediction is the
     likeliest class by that. Nothing is drawn at random: --seed changes nothing.
@@ -124,6 +127,7 @@ def _predict(subject: Subject, answers: Answers) -> dict[str, Any]:
         "target_prior": answers.target_prior,
         "source_prior": source_prior,
         "batch_size": subject.batch_size,
+        "transform": subject.reads,
     }
 
 
@@ -164,6 +168,8 @@ def _show(payload: dict[str, Any]) -> None:
     """The summary for a person."""
     speed = f"{payload['rows']} rows in {payload['seconds']:.1f} s ({payload['rows_per_second']:.0f} rows/s)"
     click.echo(f"{clean(payload['predictions'], 300)}: {speed}")
+    if payload["transform"] is not None:
+        click.echo(f"images read as: {clean(payload['transform'], 1000)}")
     if payload["target_prior"] is not None:
         click.echo(f"prior: from {clean(payload['source_prior'], 200)} to {clean(payload['target_prior'], 200)}")
     found = payload["accuracy"]

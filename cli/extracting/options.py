@@ -141,7 +141,7 @@ data_options = gathered(
         type=click.Choice(["stop", "skip"]),
         default="stop",
         show_default=True,
-        help="An image that cannot be read ends the extraction, or becomes a row without a label (status 1).",
+        help="An image that cannot be read ends the extraction, or becomes a row without a label (its status is 1).",
     ),
     click.option(
         "--views",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..launch import own_device
 from ..options import Common
-from ..output import note
+from ..output import clean, note
 from .options import Reading, Through
 from .subject import Part, Subject, names_in
 from .through import open_run, weights_of, with_program
@@ -39,6 +39,8 @@ def of_images(source: str, name: str, through: Through, reading: Reading, common
     model_source, weights = weights_of(kind, name, through)
     head = load_head(name).to(device) if kind == "head" else None
     run = open_run(model_source, weights, through, head, _classes(source, model_source, reading))
+    if head is not None:
+        _check_reading(head, name, run.model)
     if kind == "program":
         run, device = with_program(run, Path(name)), torch.device("cpu")
     recorded = None if head is None else names_in(head.record.get("class_names"), head.num_classes)
@@ -58,7 +60,8 @@ def of_images(source: str, name: str, through: Through, reading: Reading, common
     ) as stream:
         if head is not None:
             _check_features(head, stream, name, model_source)
-        yield replace(_subject(stream, head, images, names), record=run.record if head is None else head.record)
+        subject = _subject(stream, head, images, names)
+        yield replace(subject, record=run.record if head is None else head.record, reads=run.model.transform_text)
 
 
 def _classes(source: str, model_source: str, reading: Reading) -> int | None:
@@ -79,6 +82,16 @@ def _images(source: str, model: Model, names: Sequence[str] | None, reading: Rea
     if is_plain_folder(source):
         return open_plain_folder(source, transform=model.transform, class_names=names)
     return open_images(source, transform=model.transform, root=reading.root, class_names=names)
+
+
+def _check_reading(head: LinearHead, name: str, model: Model) -> None:
+    """ValueError where the features that the head was fitted on are of images that were read another way."""
+    told = head.record.get("transform")
+    if isinstance(told, str) and told != model.transform_text:
+        raise ValueError(
+            f"{name}: fitted on images read as {clean(told, 300)!r}; {clean(model.source, 160)} reads them as "
+            f"{clean(model.transform_text, 300)!r}: give the --image-size and --transform of the extraction"
+        )
 
 
 def _check_features(head: LinearHead, stream: Stream, name: str, model: str) -> None:

@@ -37,7 +37,8 @@ class Subject:
     parts: the rows, to be gone through once. rows: N. num_classes: K. class_names: K names or None. split_names: of
     the cache, empty for images. labelled: whether rows may have labels. record: of the head, None for a model's own
     classifier. counts: (K,) training rows a class, or None. where: what holds no counts, for messages.
-    batch_size: images a forward, None for features. marks: by split, why its accuracy says little of new rows.
+    batch_size: images a forward, None for features. reads: how images are read, None for features. marks: by split, why
+    its accuracy says little of new rows.
     """
 
     parts: Iterator[Part]
@@ -50,6 +51,7 @@ class Subject:
     counts: NDArray[np.int64] | None
     where: str
     batch_size: int | None = None
+    reads: str | None = None
     marks: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def columns(self, k: int) -> dict[str, Kind]:

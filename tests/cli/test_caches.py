@@ -61,6 +61,7 @@ def test_provenance_is_the_caches(project: Any) -> None:
     assert found["layer"] == "classifier"
     assert found["joint"] == cache.plan.specification["head"]
     assert found["class_names"] == ["cat", "dog", "eel", "fox"]
+    assert found["transform"] == cache.plan.specification["transform"]
     assert found["versions"] == versions()
 
 

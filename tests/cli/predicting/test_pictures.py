@@ -93,3 +93,15 @@ def test_a_program_of_the_whole_model(project: Any, tmp_path: Path) -> None:
         logits(source, str(path), through(f"run:{project.model}", transform=("mean=0.1,0.2,0.3",)))
     with pytest.raises(click.UsageError, match="is a program, and how images are read is known of the model"):
         logits(source, str(path), through(None))
+
+
+def test_images_are_read_as_those_that_the_head_was_made_from(
+    project: Any, models: Path, tmp_path: Path, done: Run, refused: Run
+) -> None:
+    cache, head, model = tmp_path / "x.cache", tmp_path / "h.safetensors", f"file:{models}:tiles"
+    words = ("--image-size", 16, "--transform", "mean=0.5")
+    done("extract", cache, "--model", model, *words, "--split", f"train={project.photos / 'train'}")
+    done("fit", "crt", cache, "--out", head)
+    asked = ("predict", project.photos / "test", head, "--model", model, "--out", tmp_path / "p.csv")
+    refused(*asked, "--image-size", 16, holds=("fitted on images read as", "give the --image-size and --transform"))
+    assert "images read as: " in done(*asked, *words).stdout
