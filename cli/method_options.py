@@ -20,8 +20,16 @@ class MethodGroup(click.Group):
     build: the command of a method, given its name.
     """
 
-    def __init__(self, *, name: str, build: Callable[[str], click.Command], help: str, epilog: str) -> None:
-        super().__init__(name=name, help=help, epilog=epilog, subcommand_metavar="METHOD CACHE [OPTIONS]")
+    def __init__(
+        self, *, name: str, build: Callable[[str], click.Command], help: str, epilog: str, short_help: str | None = None
+    ) -> None:
+        super().__init__(
+            name=name,
+            help=help,
+            short_help=short_help,
+            epilog=epilog,
+            subcommand_metavar="METHOD CACHE [OPTIONS]",
+        )
         self._build = build
 
     def list_commands(self, ctx: click.Context) -> list[str]:

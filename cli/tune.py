@@ -157,7 +157,7 @@ def _build(name: str) -> click.Command:
     params: list[click.Parameter] = [
         click.Argument(["cache"], type=click.Path(path_type=Path)),
         click.Option(["--out"], type=click.Path(path_type=Path), required=True, help="The head's file (.safetensors)."),
-        click.Option(["--on"], show_default="val", default=None, help="The split whose rows judge."),
+        click.Option(["--on"], help="The split whose rows judge.  [default: val]"),
         click.Option(
             ["--folds"],
             type=click.IntRange(2),
@@ -184,8 +184,8 @@ def _build(name: str) -> click.Command:
             type=click.Choice(["1se", "1se-bootstrap", "best"]),
             default="1se",
             show_default=True,
-            help="The middle of (on a grid: the most regularised) all that is within one standard error of the best, "
-            "McNemar's or by resampling within the classes; or the best itself.",
+            help="1se: of all values within one standard error (McNemar's) of the best the middle one, on a grid the "
+            "most regularised; 1se-bootstrap: the same by resampling; best: the best.",
         ),
         click.Option(
             ["--allow-seen"],
@@ -200,6 +200,7 @@ def _build(name: str) -> click.Command:
 tune = MethodGroup(
     name="tune",
     build=_build,
+    short_help="Choose METHOD's hyperparameters on held-out rows.",
     help="Choose METHOD's hyperparameters on held-out rows of CACHE and save the best head.\n\ntau_norm, "
     "logit_adjust and multiplicative are searched exactly, over every value; the others on a grid, fitted on train and "
     "judged on --on.",

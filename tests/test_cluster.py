@@ -23,6 +23,7 @@ FOLDER = Path(__file__).resolve().parent.parent / "examples" / "cluster"
 SLURM = {
     "SLURM_ARRAY_JOB_ID": "12",
     "SLURM_ARRAY_TASK_ID": "5",
+    "SLURM_CPUS_PER_TASK": "64",
     "SLURM_JOB_ID": "17",
     "SLURM_JOB_NODELIST": "n[1-4]",
     "SLURM_JOB_NUM_NODES": "4",
@@ -34,7 +35,7 @@ STUB = """#!/bin/sh
 name=$(basename "$0")
 printf '%s\\n' "$name" "$@" > "$CALLS/$name.$$"
 case "$name" in
-    srun) exec "$@" ;;
+    srun) while [ "${1#--}" != "$1" ]; do shift; done; exec "$@" ;;
     scontrol) [ "$1" = show ] && printf 'n1\\nn2\\n' ;;
     rebalance) [ -z "$HANGS" ] || { trap 'touch "$CALLS/committed"; exit 143' TERM; sleep 20 & wait; } ;;
 esac
@@ -121,23 +122,30 @@ def test_the_array_is_all_ranks(programs: dict[str, str]) -> None:
     assert list(given["splits"]) == ["train", "val", "test"]
 
 
-def test_before_the_time_is_over_it_commits_and_queues_again(programs: dict[str, str]) -> None:
+@pytest.mark.parametrize(
+    ("sent", "code", "queued"), [(signal.SIGUSR1, 0, [["requeue", "12_5"]]), (signal.SIGTERM, 143, [])]
+)
+def test_what_stops_it_lets_it_commit(
+    programs: dict[str, str], sent: signal.Signals, code: int, queued: list[list[str]]
+) -> None:
+    """Before the time is over it is queued again as well; preempted or cancelled it only ends."""
     environment = programs | SLURM | {"HANGS": "1"}
     with subprocess.Popen(["bash", str(FOLDER / "extract.sbatch")], env=environment) as job:
         deadline = time.monotonic() + LIMIT
         while not called(programs, "rebalance") and time.monotonic() < deadline:
             time.sleep(0.01)
         time.sleep(0.2)  # until it waits
-        job.send_signal(signal.SIGUSR1)
-        assert job.wait(LIMIT) == 0
+        job.send_signal(sent)
+        assert job.wait(LIMIT) == code
     assert (Path(programs["CALLS"]) / "committed").exists()
-    assert called(programs, "scontrol") == [["requeue", "12_5"]]
+    assert called(programs, "scontrol") == queued
 
 
 def test_the_fit_is_started_on_every_node(programs: dict[str, str]) -> None:
     run(["bash", str(FOLDER / "fit.sbatch")], programs | SLURM)
     (words,) = called(programs, "torchrun")
-    assert len(called(programs, "srun")) == 1
+    (started,) = called(programs, "srun")
+    assert started[:3] == ["--cpus-per-task=64", "--kill-on-bad-exit=1", "torchrun"]
     assert (after(words, "--nnodes"), after(words, "--rdzv-endpoint")) == ("4", "n1:29500")
     given = checked(module(words))
     assert given["cache"] == Path("/shared/photos.cache")

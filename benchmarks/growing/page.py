@@ -14,7 +14,7 @@ from growing.limits import limits
 from growing.report import PASS, grown_of, speeds_of, timed
 from growing.setting import Line
 from growing.slopes import FROM, STEEPEST, Growth, at
-from growing.wording import PAGE, WHY
+from growing.wording import NOTHING, PAGE, WHY
 
 FIGURE = Path("figures") / "scale"
 CACHED = 2 * 64 + 8 + 8 + 1  # bytes of a measured row, but for its id
@@ -93,7 +93,7 @@ def _word(met: bool | None, word: str) -> str:
 def _why(grown: Mapping[str, Growth]) -> str:
     """A line for everything that is not as it should be."""
     names = [name for name, each in grown.items() if each.linear is False or not each.flat]
-    return "\n".join(f"- **{name}**: {WHY.get(name, 'not explained yet.')}" for name in names) or "Nothing is not."
+    return "\n".join(f"- **{name}**: {WHY.get(name, 'not explained yet.')}" for name in names) or NOTHING
 
 
 def _processes(found: Mapping[str, Any]) -> str:

@@ -7,9 +7,10 @@ VISITS = (
     "is what a pass in random order costs; `--tol` reads in order and keeps a weight a row instead."
 )
 SEARCH = (
-    "the exact search keeps both ends of every judging row's interval, sorted and not, and the curve over them. It runs "
-    "over validation rows, which are few."
+    "the exact search keeps both ends of every judging row's interval, sorted and not, and the curve over them; "
+    "sorting takes a little more than linear time. It runs over validation rows, which are few."
 )
+NOTHING = "Nothing: every time is linear and every memory flat."
 WHY = {
     "crt": VISITS,
     "balanced_softmax": VISITS,
@@ -43,12 +44,14 @@ model is one layer, so that what is measured is the project and not a network. E
 process with one thread, its code loaded by the same command on few rows: `rebalance extract`, then `verify`, `fit` and
 `tune` on the cache, which is mapped and read in blocks.
 
-The slope is that of log seconds over log rows from {since} rows on, with its 95 % interval, and of processor seconds,
-for other work on the machine stretches the others; where a solver goes another way with more rows, of the sizes alone
-at which it goes the same. Linear is {steepest} at most. Memory is the highest that was seen, a look every 10 ms, beyond
-what the process had before the command: *MB* counts memory of its own (RssAnon), *MB with files* also the pages of the
-mapped cache, which the system takes back when it needs them. *Bytes a row* is what the former grows by over the sizes
-of the slope. Flat is {allowed} at most: the label and the id of a row.
+*Slope*: log processor seconds over log rows from {since} rows on, with its 95 % interval; where a solver changes its
+way with more rows, over the sizes where it does not. Up to {steepest} counts as linear. Processor seconds, for other
+work on the machine stretches those of the clock, which stand in the columns of the sizes.
+
+*MB*: the most memory of its own (RssAnon) that the process had beyond what it began the command with, looked up every
+10 ms. *MB with files* adds the pages of the mapped cache, which the system takes back when it needs them.
+
+*Bytes a row*: what *MB* grows by over the sizes of the slope. Up to {allowed} bytes a row count as flat: label and id.
 
 {growth}
 

@@ -171,10 +171,12 @@ def _drawing(
     table = [
         (row, column, each.value, each.low(), each.high()) for row, of in cells.items() for column, each in of.items()
     ]
+    several = all(each.times > 1 for of in cells.values() for each in of.values())
+    over = "test rows and repetitions" if several else "test rows only: there is one repetition"
     return Drawing(
         f"{name}-{found.made.name}",
         f"{title}: {found.made.title}",
-        "Mean recall over classes; bars are 95 % intervals over test rows and repetitions.",
+        f"Mean recall over classes; bars are 95 % intervals over {over}.",
         ["row", "column", "value", "from", "to"],
         table,
         paint,

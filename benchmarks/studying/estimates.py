@@ -7,10 +7,11 @@ classes. With S repetitions (seeds) on the same test rows its variance has two p
   average over the repetitions: the rows are a stratified sample;
 - repetitions: the variance of the figure over the S repetitions, over S.
 
-The part of the spread that belongs to row and repetition together is in both, so the sum is a little too large, never
-too small. The interval is Student's, with the degrees of freedom of Welch and Satterthwaite (Satterthwaite, Biometrics
-Bulletin 1946). Outcomes may also be differences of two heads on the same rows in the same repetitions: then all is
-paired.
+The part of the spread that belongs to row and repetition together is in both, so with several repetitions the sum is on
+average a little too large. One repetition says nothing of the second part: it is left out, and the interval, which is
+then too narrow, covers new test rows only. The interval is Student's, with the degrees of freedom of Welch and
+Satterthwaite (Satterthwaite, Biometrics Bulletin 1946). Outcomes may also be differences of two heads on the same rows
+in the same repetitions: then all is paired.
 """
 
 from __future__ import annotations
@@ -26,12 +27,14 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Estimate:
-    """A figure. rows, repetitions: its variance from each. freedom: degrees of freedom of their sum."""
+    """A figure. rows, repetitions: its variance from each. freedom: degrees of freedom of their sum. times: how many
+    repetitions it is of; of one, nothing is known of the variance between them."""
 
     value: float
     rows: float
     repetitions: float
     freedom: float
+    times: int
 
     def half(self, level: float = 0.95) -> float:
         """Half the width of the interval of this level."""
@@ -90,7 +93,7 @@ def estimate(outcomes: ArrayLike, labels: ArrayLike, weights: ArrayLike) -> Esti
         parts, freedoms = np.append(parts, repetitions), np.append(freedoms, len(figures) - 1)
     squares = float((parts**2 / freedoms).sum())
     freedom = float(parts.sum()) ** 2 / squares if squares else math.inf
-    return Estimate(float(figures.mean()), rows, repetitions, freedom)
+    return Estimate(float(figures.mean()), rows, repetitions, freedom, len(figures))
 
 
 def _within(values: Floats, labels: NDArray[np.int64], counts: Floats) -> Floats:

@@ -44,11 +44,11 @@ def forecast(steps: Sequence[Step], known: Mapping[str, float], workers: int) ->
 
 
 def spent(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """Minutes of all steps that ended well, each as it was last run, and the mean load of the machine.
+    """Minutes of all steps that ended well, also of those that were run again, and the mean load of the machine.
 
     clock: by the wall, as if the processes had been busy all the time. cpu: of processors.
     """
-    good = {row["name"]: row for row in rows if row["rc"] == 0}.values()
+    good = [row for row in rows if row["rc"] == 0]
     return {
         "clock": sum(row["wall"] / row.get("workers", 2) for row in good) / 60,
         "cpu": sum(row["cpu"] for row in good) / 60,

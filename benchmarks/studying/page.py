@@ -12,9 +12,20 @@ from rebalance.report.drawing import Drawing
 from . import tables
 from .evidence import Evidence
 from .planning import LEFT_OUT, SAMPLERS
+from .recipes import counted, training
 from .verdicts import FINDINGS, Verdict
 
 TEMPLATE = Path(__file__).with_name("page.md")
+ONCE = (
+    "There is one repetition: the intervals cover new test rows only, nothing of what another training would bring. So "
+    "every finding but that on the norms cannot be told."
+)
+MISSING = "There is one repetition, so the second part is missing here."
+CORRELATION = (
+    "Spearman's correlation of weight norm and training rows. τ-normalisation with τ below 1 keeps the order of the "
+    "norms, so its ρ is the joint classifier's by construction:"
+)
+BADLY = "With so few repetitions the second part is known badly, so where it is the larger one the intervals are wide."
 WIDTH = 120
 Judged = Mapping[str, Mapping[str, Verdict]]  # by set and finding
 
@@ -38,7 +49,10 @@ def page(
         verdicts=tables.markdown(tables.verdicts(judged, titles)),
         findings="\n\n".join(_finding(name, judged, titles) for name in range(len(FINDINGS))),
         samplers=len(SAMPLERS),
-        seeds=seeds,
+        repetitions=counted(seeds, "repetition"),
+        once=f"\n\n{_wrapped(ONCE)}" if seeds == 1 else "",
+        intervals=MISSING if seeds == 1 else BADLY,
+        covered="new test rows" if seeds == 1 else "new test rows and new repetitions",
         sets="\n\n".join(_set(each, drawings[each.made.name], figures) for each in found),
         left_out=_left_out(found),
         machine=_wrapped(machine),
@@ -74,6 +88,8 @@ def _set(found: Evidence, drawings: Sequence[Drawing], figures: str) -> str:
         f"{len(found.labels):,} test rows. Groups: {found.shots.rule}; classes: {sizes}."
     )
     parts = [f"## {made.title}", _wrapped(about)]
+    if said := training(made):
+        parts.append(_wrapped(said))
     if found.trained:
         parts += ["### Representation and classifier", tables.markdown(tables.representations(found))]
         parts += _picture(drawn.get("matrix"), figures)
@@ -90,7 +106,7 @@ def _set(found: Evidence, drawings: Sequence[Drawing], figures: str) -> str:
         ]
     parts += ["### Norms and cones"]
     parts += [
-        "Spearman's correlation of weight norm and training rows:",
+        _wrapped(CORRELATION),
         tables.markdown(tables.norm_correlations(found)),
     ]
     for name in ("norms", "cones"):
@@ -108,8 +124,8 @@ def _left_out(found: Sequence[Evidence]) -> str:
     there = {each.made.name: each.made.title for each in found}
     parts = [f"{' and '.join(names)} on {there[name]}" for name, names in LEFT_OUT.items() if name in there]
     if not parts:
-        return "Every method was fitted on every set."
-    return _wrapped(f"Not fitted, for the time they take: {'; '.join(parts)}.", indent="  ")
+        return "- Every method was fitted on every set."
+    return _wrapped(f"- Not fitted, for the time they take: {'; '.join(parts)}.", indent="  ")
 
 
 def _wrapped(text: str, indent: str = "") -> str:

@@ -47,7 +47,7 @@ def page_file(_ctx: click.Context, _option: click.Parameter, value: Path | None)
 rule_options = gathered(
     "rule",
     Rule,
-    click.option("--on", show_default="val", default=None, help="The split whose rows choose, never those reported."),
+    click.option("--on", help="The split whose rows choose, never those reported.  [default: val]"),
     click.option(
         "--folds",
         type=click.IntRange(2),
@@ -66,8 +66,8 @@ rule_options = gathered(
         type=click.Choice(["1se", "1se-bootstrap", "best"]),
         default="1se",
         show_default=True,
-        help="Of a method's values the middle (on a grid: the most regularised) of all within one standard error of "
-        "the best, McNemar's or by resampling; or the best itself.",
+        help="1se: of all values within one standard error (McNemar's) of the best the middle one, on a grid the most "
+        "regularised; 1se-bootstrap: the same by resampling; best: the best.",
     ),
     click.option(
         "--allow-seen", is_flag=True, help="Choose on rows the backbone was trained on; the heads are marked."

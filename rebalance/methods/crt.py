@@ -53,7 +53,7 @@ def crt(
     them; a problem so small that its optimum takes about a second is solved to it instead. Class-balanced sampling is,
     in expectation, a row weight 1 / (C n_y), and with fixed features the loss is convex: so `tol` finds its minimum
     without sampling, learning rate or seed. There and in the fast recipe the bias is free; the reference decays it.
-    Source: Kang et al. (ICLR 2020), section 4.1.
+    Source: Kang et al. (ICLR 2020), section 4.
     """
     settings = chosen(RECIPES, recipe, batch, tol=tol, visits=visits, start=start)
     decay = weight_decay if weight_decay is not None else (settings or RECIPES["reference"]).weight_decay

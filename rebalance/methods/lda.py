@@ -36,9 +36,9 @@ def lda(
 
     With P the inverse of the shrunk S and c_k the mean of class k from that of all rows, m: weight = P c_k, bias =
     -c_k.P c_k / 2 - m.P c_k (+ log prior). Measuring from m adds one number to all logits of a row and keeps digits.
-    S is the mean over the prior of the classes' covariances, as in scikit-learn's LinearDiscriminantAnalysis(
-    solver="lsqr", priors=...): under the uniform one the rare classes' spread counts like that of the others. Classes
-    of one row have none and are left out of it.
+    S is the mean over the prior of the classes' covariances, as in LinearDiscriminantAnalysis of scikit-learn with its
+    lsqr solver: under the uniform one the rare classes' spread counts like that of the others. Classes of one row have
+    none and are left out of it.
     Source: Hastie, Tibshirani and Friedman (The Elements of Statistical Learning), section 4.3; shrinkage: Chen et
     al. (IEEE Transactions on Signal Processing 2010), equation 23 without its terms in 2/D, as scikit-learn has it; N
     there is the number of rows that, all weighing the same, would average as well (Kish, 1965).

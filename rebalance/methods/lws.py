@@ -64,7 +64,7 @@ def lws(
     The factors start at one and minimise the class-balanced cross-entropy; the problem is convex, so the minimum is
     found without a learning rate. A class has one parameter here, which 20 rows determine well: on 115,846 rows of
     1,000 classes the objective on all of them ended up 0.002 above the minimum, the reference's SGD 0.003.
-    Source: Kang et al. (ICLR 2020), section 4.1.
+    Source: Kang et al. (ICLR 2020), section 4.
     """
     head = need_linear(head, "lws")
     settings = chosen(RECIPES, recipe, batch, tol=tol, visits=None, start=None)

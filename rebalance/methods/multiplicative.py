@@ -28,18 +28,19 @@ def multiplicative(
     center: bool = True,
     counts: ArrayLike | None = None,
 ) -> LinearHead:
-    """The joint classifier with ``z_k (n_k / n_max)^-gamma - tau log p_k``: rare classes' logits are enlarged.
+    """The joint classifier with ``z_k (n_k / n_max)^-gamma - tau log p_k``; z the row's centred logits.
 
     head: the joint head. features: not used. labels: (N,), used for their counts.
     gamma: the power; 0 leaves the logits, the most frequent class keeps its own at every gamma.
     tau: how much of the training prior p is taken out besides, as in logit_adjust.
-    center: first take the mean of a row's logits off each of them, which changes no decision of the joint head.
+    center: first take the mean of a row's logits off each of them, which changes no decision of the joint head; without
+    it z are the logits as they are.
     counts: (K,) training rows a class; None: those of the labels. A class without any counts as half a row.
     ValueError when the powers leave float32.
 
-    A factor above 1 helps a class where its logit is positive and harms it where it is negative. Softmax logits are
-    only known up to one number a row, and so is their sign; centred, it says whether the class is above the average,
-    and a shift of all logits changes nothing. The centring folds into the head.
+    Rare classes' logits are enlarged. A factor above 1 helps a class where its logit is positive and harms it where it
+    is negative. Softmax logits are only known up to one number a row, and so is their sign; centred, it says whether
+    the class is above the average, and a shift of all logits changes nothing. The centring folds into the head.
     Source: Hasegawa & Sato (ICLR 2025), multiplicative logit adjustment z_k p_k^-gamma, which is center=False up to a
     factor common to all classes; with tau the inverse of the vector-scaling loss of Kini et al. (NeurIPS 2021), whose
     code has gamma 0.3. Neither centres.

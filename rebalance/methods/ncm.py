@@ -33,7 +33,7 @@ def ncm(
 
     The squared distance to a mean c is |x|^2 - 2 x.c + |c|^2; |x|^2 is the same for every class, so the head is
     weight = 2c, bias = -|c|^2: linear for un, a NormalizedHead otherwise.
-    Source: Kang et al. (ICLR 2020), section 4.1. The reference's "cos" divides the inner product by D besides, which
+    Source: Kang et al. (ICLR 2020), section 4. The reference's "cos" divides the inner product by D besides, which
     changes no decision.
     """
     for name, value, known in (

@@ -34,7 +34,7 @@ def tau_norm(
     bias: drop it, as the paper and its code do (so tau = 0 is not the joint head either), keep it, or scale it like
     its class's weight.
     ValueError when a class's weight has norm 0: there is nothing to rescale.
-    Source: Kang et al. (ICLR 2020), equation 6.
+    Source: Kang et al. (ICLR 2020), section 4.
     """
     head = need_linear(head, "tau_norm")
     if not math.isfinite(tau):
