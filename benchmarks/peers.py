@@ -4,7 +4,8 @@ Run: python benchmarks/peers.py [--data synthetic,fashion,icons,clipart,wordnet]
 imbalanced-learn has to be installed, and scikit-learn >= 1.8 (pip install -c constraints.txt '.[bench]'). The real sets
 are the caches that benchmarks/study.py leaves in --work, without which they are left out; any other cache is named by
 its folder. Time, memory, balanced and few-shot accuracy and ECE go to results/peers.txt, results/peers.json and
-docs/peers.md. What was measured of a set is kept in WORK/peers, from which `--only report` writes them again.
+docs/peers.md. What was measured is kept in WORK/peers, after every row of ours with its peers: a run that was stopped
+goes on from there when it is started again in the same way, and `--only report` writes the files of what there is.
 """
 
 from __future__ import annotations
@@ -58,6 +59,7 @@ def main() -> None:
 def measure(names: list[str], work: Path, asked: tuple[Candidate, ...], limit: float, threads: int) -> None:
     """Measure the candidates on every set of these names that is there; what came of it is kept in `work`."""
     from comparing import gauge, reporting, sources
+    from comparing.questions import fits_into, groups
     from comparing.race import race
     from speed.measure import machine
 
@@ -65,22 +67,29 @@ def measure(names: list[str], work: Path, asked: tuple[Candidate, ...], limit: f
         versions = f"{machine()}, imbalanced-learn {version('imbalanced-learn')}"
     except PackageNotFoundError as error:
         raise ValueError(f"{error.name} is not installed: pip install -c constraints.txt '.[bench]'") from error
-    size = gauge.allowed()
+    memory = gauge.allowed()
     for name in names:
         if why := sources.missing(name, work):
             print(f"peers: {why}", file=sys.stderr, flush=True)
             continue
         print(f"{name}:", file=sys.stderr, flush=True)
-        there = [each for each in asked if each.large or name != sources.SYNTHETIC]
         with tempfile.TemporaryDirectory() as folder:
             try:
                 material = sources.material(name, work, Path(folder))
             except ValueError as error:
                 print(f"peers: left out: {error}", file=sys.stderr, flush=True)
                 continue
-            rows = race(material, there, limit=limit, size=size)
-        made = {"machine": versions, "threads": threads, "limit": limit, "facts": material.facts(), "rows": rows}
-        reporting.keep(work, material.name, made)
+            facts = material.facts()
+            size = {"rows": facts["rows"]["train"], **{key: facts[key] for key in ("largest", "width", "classes")}}
+            there = [each for each in asked if fits_into(each, **size)]
+            how = {"machine": versions, "threads": threads, "limit": limit, "facts": facts}
+            how["asked"] = [each.name for each in there]
+            rows = reporting.begun(work, material.name, how)
+            done = {row["name"] for row in rows}
+            for group in groups(there):
+                if group[0].name not in done:
+                    rows += race(material, group, limit=limit, size=memory)
+                    reporting.keep(work, material.name, how | {"rows": rows})
 
 
 if __name__ == "__main__":

@@ -58,7 +58,7 @@ def demo(directory: Path, common: Common) -> dict[str, Any]:
         *(part for name in ("train", "val", "test") for part in ("--split", f"{name}=digits:{name}")),
         "--shots", SHOTS,
     )  # fmt: skip
-    steps.say("3. Four new classifiers on the same features; tau is chosen on validation, exactly.")
+    steps.say("3. Four new classifiers on the same features; tau is chosen on validation, among all there are.")
     heads = [directory / f"{method}.safetensors" for method in METHODS]
     for method, head in zip(METHODS, heads, strict=True):
         steps.run("tune" if method == "tau_norm" else "fit", method, cache, "--out", head)

@@ -1,6 +1,7 @@
 """The process of one candidate: it does what it is told on stdin, a line at a time, and answers in lines of JSON.
 
 Run in benchmarks/: python -m comparing.child SIDE NAME FOLDER LIMIT BYTES
+It begins with one fit on a few other rows, of no account, so that no later one loads code.
 `fit` is answered by the seconds, the fit's note, and whether it decides otherwise than by its probabilities;
 `predict FILE` and `decide FILE` by the seconds and the memory, with the log-probabilities (N, K) or the decisions (N,)
 in the file. In between come lines of what it is doing. A failure is one line, and the end.
@@ -15,9 +16,11 @@ import time
 import warnings
 from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import Any, TextIO
 
 from comparing import gauge
+from comparing.questions import WARM
 
 
 def main() -> None:
@@ -38,6 +41,7 @@ def _serve(side: str, name: str, folder: Path, limit: float, answers: TextIO) ->
     module = import_module(f"comparing.sides.{side}")
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+    _warm(module, name, folder / WARM)
     libraries = gauge.resident()
     gauge.forget_peak()
     data = module.open_data(folder, limit, lambda doing: _say(answers, doing=doing))
@@ -59,6 +63,14 @@ def _serve(side: str, name: str, folder: Path, limit: float, answers: TextIO) ->
             seconds, peak = time.perf_counter() - begun, gauge.peak()
             _keep(made, file)
             _say(answers, seconds=seconds, peak=peak, libraries=libraries)
+
+
+def _warm(module: ModuleType, name: str, folder: Path) -> None:
+    """Fit and predict a few rows that are no part of the set: code that is loaded at its first use is then there."""
+    data = module.open_data(folder, 0.0, lambda doing: None)
+    fitted = module.FITS[name](data)()
+    for work in filter(None, (fitted.predict, fitted.decide)):
+        work(data.test)
 
 
 def _keep(made: Any, file: str) -> None:

@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from comparing.questions import DECAY
-from featurecache import FeatureCache
+from comparing.questions import DECAY, SEED, WARM
+from featurecache import FeatureCache, write
 from rebalance import METHODS, LinearHead, Report, Shots, evaluate, tune
 
 FILE = "material.json"
+FEW = (1024, 64, 8)  # rows, columns and classes that every process fits first
 DECAYS = tuple(METHODS["crt"].grid["weight_decay"])
 
 
@@ -63,6 +65,27 @@ def prepare(name: str, title: str, path: Path, folder: Path, *, shots: Shots | N
     cache = FeatureCache(path)
     for split in ("train", "val", "test"):
         _ = cache[split]
+    _hand_out(cache, path, folder)
+    few = _few(folder / "few.cache")
+    _hand_out(FeatureCache(few), few, folder / WARM)
+    return Material(name, title, folder, cache, shots or Shots(), cache.has_head)
+
+
+def _few(path: Path) -> Path:
+    """A cache of rows around random class means."""
+    rows, width, classes = FEW
+    rng = np.random.default_rng(SEED)
+    means = rng.standard_normal((classes, width))
+    head = LinearHead(torch.from_numpy(means).float(), torch.zeros(classes))
+    for split in ("train", "val", "test"):
+        labels = rng.permutation(np.arange(rows) % classes)
+        features = (means[labels] + rng.standard_normal((rows, width))).astype(np.float16)
+        write(path, split, features, labels, head=head)
+    return path
+
+
+def _hand_out(cache: FeatureCache, path: Path, folder: Path) -> None:
+    """Write a cache's arrays and classifier to a folder."""
     folder.mkdir(parents=True, exist_ok=True)
     head = LinearHead(*cache.head) if cache.has_head else plain(cache)
     head.save(folder / "head.safetensors")
@@ -75,7 +98,6 @@ def prepare(name: str, title: str, path: Path, folder: Path, *, shots: Shots | N
         np.save(folder / f"{split}_labels.npy", labels[kept])
     note = {"cache": str(path.resolve()), "classes": cache.num_classes, "decay": DECAY, "decays": DECAYS}
     (folder / FILE).write_text(json.dumps(note), encoding="utf-8")
-    return Material(name, title, folder, cache, shots or Shots(), cache.has_head)
 
 
 def plain(cache: FeatureCache) -> LinearHead:

@@ -1,9 +1,9 @@
-"""All candidates on one data set, in turns; a row of each."""
+"""Candidates on one data set, in turns; a row of each."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -20,6 +20,7 @@ from rebalance import Report
 
 SHORT = 5.0  # seconds; a fit that takes less is repeated
 RUNS = 3  # of a short fit, after one that is not counted
+ASIDE = 10.0  # seconds for the probabilities of a candidate that decides without them
 PROBABLE = ("nll", "ece")  # what probabilities are judged by, whatever was decided
 FIGURES = ("balanced", "many", "medium", "few", "top1", *PROBABLE)
 
@@ -51,61 +52,70 @@ def race(
     """The rows, in the candidates' order, as JSON values.
 
     limit: seconds of a fit. size: bytes a process may take, or None.
-    Every candidate is fitted once; those that were quick wait, and go on in turns, so that a busy machine slows all.
+    All processes start together and none fits before all are ready. Every candidate is fitted once; those that were
+    quick wait, and go on in turns, so that a busy machine slows all.
     """
-    running = _Race(material)
-    rows = [running.first(each, limit, size) for each in candidates]
-    running.again(rows)
+    with ExitStack() as stack:
+        workers = {each.name: stack.enter_context(Worker(each, material.folder, limit, size)) for each in candidates}
+        running = _Race(material, workers)
+        rows = running.ready()
+        for row in rows:
+            running.first(row)
+        running.again(rows)
     for candidate, row in zip(candidates, rows, strict=True):
         row.behind = running.behind(candidate)
     return [asdict(row) for row in rows]
 
 
 class _Race:
-    """The processes that wait for their next turn, and the reports so far."""
+    """The processes of the candidates, and the reports so far."""
 
-    def __init__(self, material: Material) -> None:
+    def __init__(self, material: Material, workers: Mapping[str, Worker]) -> None:
         self._material = material
-        self._waiting: dict[str, Worker] = {}
+        self._workers = workers
         self._reports: dict[str, Report] = {}
 
-    def first(self, candidate: Candidate, limit: float, size: int | None) -> Row:
-        """A candidate's first fit; where it was quick its process waits."""
-        row = Row(candidate.name)
-        with ExitStack() as stack:
-            worker = stack.enter_context(Worker(candidate, self._material.folder, limit, size))
+    def ready(self) -> list[Row]:
+        """A row for every candidate, once none of them is still starting."""
+        rows = []
+        for name, worker in self._workers.items():
+            rows.append(row := Row(name))
             try:
                 worker.ready()
+            except Stopped as why:
+                row.stopped = str(why)
+        return rows
+
+    def first(self, row: Row) -> None:
+        """The first fit; where it was not quick it is judged, and its process ends."""
+        if not row.stopped:
+            worker = self._workers[row.name]
+            try:
                 decides = _fit(worker, row)
-                if row.seconds[0] < SHORT:
-                    self._waiting[candidate.name] = worker
-                    stack.pop_all()
-                else:
+                if row.seconds[0] >= SHORT:
                     self._judge(worker, row, decides=decides)
             except Stopped as why:
                 row.stopped = str(why)
+            if row.stopped or row.figures:
+                worker.end()
         _tell(row)
-        return row
 
     def again(self, rows: Sequence[Row]) -> None:
-        """The further turns of those that wait."""
-        waiting = [row for row in rows if row.name in self._waiting]
-        with ExitStack() as stack:
-            for worker in self._waiting.values():
-                stack.enter_context(worker)
+        """The further turns of those that were quick."""
+        waiting = [row for row in rows if not (row.stopped or row.figures)]
+        for row in waiting:
+            row.seconds.clear()
+        for turn in range(RUNS):
             for row in waiting:
-                row.seconds.clear()
-            for turn in range(RUNS):
-                for row in waiting:
-                    self._turn(row, last=turn == RUNS - 1)
+                self._turn(row, last=turn == RUNS - 1)
 
     def _turn(self, row: Row, *, last: bool) -> None:
         if row.stopped:
             return
         try:
-            decides = _fit(self._waiting[row.name], row)
+            decides = _fit(self._workers[row.name], row)
             if last:
-                self._judge(self._waiting[row.name], row, decides=decides)
+                self._judge(self._workers[row.name], row, decides=decides)
         except Stopped as why:
             row.stopped = str(why)
 
@@ -122,7 +132,7 @@ class _Race:
 
     def _probable(self, worker: Worker, row: Row) -> dict[str, float | None]:
         try:
-            _, made = self._asked(worker.predict)
+            _, made = self._asked(lambda file: worker.predict(file, within=ASIDE))
         except Stopped as why:
             row.note = f"no probabilities: {why}"
             return dict.fromkeys(PROBABLE)

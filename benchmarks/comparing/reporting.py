@@ -24,7 +24,20 @@ def keep(work: Path, name: str, made: Mapping[str, Any]) -> None:
     """Keep what was measured on a set."""
     path = kept(work, name)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(made, indent=1) + "\n", encoding="utf-8")
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps(made, indent=1) + "\n", encoding="utf-8")
+    part.replace(path)
+
+
+def begun(work: Path, name: str, how: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The rows of a run of the same kind that was stopped before its end; none where there is no such run.
+
+    how: what was kept beside the rows; of "asked" every name has a row at the end.
+    """
+    path = kept(work, name)
+    made = json.loads(path.read_text("utf-8")) if path.exists() else {"rows": []}
+    rows: list[dict[str, Any]] = made.pop("rows")
+    return rows if made == how and len(rows) < len(how["asked"]) else []
 
 
 def report(work: Path, names: list[str], root: Path) -> str:
@@ -58,5 +71,5 @@ def printed(sets: Mapping[str, Mapping[str, Any]]) -> str:
             f"{made['limit']:g} s\n{text(made['rows'])}"
         )
     lost = ["; ".join(row) for row in better(sets)]
-    verdict = [*sentences(sets), *(f"a peer is better: {each}" for each in lost)]
+    verdict = [*sentences(sets), *(f"a peer is quicker or more accurate: {each}" for each in lost)]
     return "\n\n".join([*parts, "\n".join(f"- {each}" for each in verdict)])

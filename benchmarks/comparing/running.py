@@ -16,7 +16,7 @@ from typing import Any, Self
 from comparing.questions import Candidate
 
 FOLDER = Path(__file__).resolve().parent.parent  # where `comparing` is found
-START = 300.0  # seconds in which a process has to be ready: it imports libraries and loads arrays
+START = 300.0  # seconds in which a process has to be ready: it imports libraries, fits a few rows and loads arrays
 GRACE = 1.5  # times the limit: a fit that ends itself finishes an iteration first
 
 
@@ -61,10 +61,10 @@ class Worker:
         self._tell("fit")
         return self._answer(GRACE * self._limit, "fit")
 
-    def predict(self, file: Path) -> dict[str, Any]:
-        """seconds, peak, libraries; the log-probabilities lie in the file. Stopped as in `fit`."""
+    def predict(self, file: Path, within: float | None = None) -> dict[str, Any]:
+        """seconds, peak, libraries; the log-probabilities lie in the file. Stopped as in `fit`, or within so many s."""
         self._tell(f"predict {file}")
-        return self._answer(GRACE * self._limit, "prediction")
+        return self._answer(within or GRACE * self._limit, "prediction")
 
     def decide(self, file: Path) -> dict[str, Any]:
         """As `predict`; the decisions lie in the file."""
@@ -105,6 +105,10 @@ class Worker:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.end()
+
+    def end(self) -> None:
+        """End the process, if it has not ended, and free what it takes."""
         self._process.kill()
         self._process.wait()
         self._reader.join()

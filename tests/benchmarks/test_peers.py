@@ -128,6 +128,55 @@ def test_the_decays_are_those_that_tune_tries(arrays: Any) -> None:
     assert tuple(arrays.note["decays"]) == METHODS["crt"].grid["weight_decay"]
 
 
+def test_every_row_of_ours_is_run_with_its_peers_the_most_telling_ones_first(parts: Parts) -> None:
+    questions = parts("comparing.questions")
+    groups = questions.groups(questions.CANDIDATES)
+    assert sorted(each.name for group in groups for each in group) == sorted(each.name for each in questions.CANDIDATES)
+    assert all({each.against or each.name for each in group} == {group[0].name} for group in groups)
+    assert groups[1][0].name == "crt"
+    assert groups[-1][0].name == questions.LAST[-1]
+
+
+def test_what_would_take_too_long_is_left_out(parts: Parts) -> None:
+    questions = parts("comparing.questions")
+    fashion = {"rows": 14_762, "largest": 5_950, "width": 64, "classes": 10}
+    imagenet = {"rows": 115_846, "largest": 1_280, "width": 2048, "classes": 1000}
+    assert all(questions.fits_into(each, **fashion) for each in questions.CANDIDATES)
+    there = {each.name for each in questions.CANDIDATES if questions.fits_into(each, **imagenet)}
+    assert {each.name for each in questions.CANDIDATES} - there == {
+        "RandomOverSampler + LogisticRegression",
+        "SMOTE + LogisticRegression",
+        "LogisticRegression, balanced, C tuned",
+        "LogisticRegression, C tuned",
+        "logit_adjusted_loss, tau 0, tuned",
+    }
+
+
+def test_a_stopped_run_goes_on_and_another_begins_anew(parts: Parts, tmp_path: Path) -> None:
+    reporting = parts("comparing.reporting")
+    how = {"machine": "this", "threads": 1, "limit": 60.0, "facts": {"classes": 4}, "asked": ["crt", "lws"]}
+    assert reporting.begun(tmp_path, "mine", how) == []
+    rows = [made("crt", 2.0, 0.5)]
+    reporting.keep(tmp_path, "mine", how | {"rows": rows})
+    assert reporting.begun(tmp_path, "mine", how) == rows
+    assert reporting.begun(tmp_path, "mine", how | {"limit": 600.0}) == []
+    reporting.keep(tmp_path, "mine", how | {"rows": [*rows, made("lws", 1.0, 0.4)]})
+    assert reporting.begun(tmp_path, "mine", how) == []  # it had come to its end
+
+
+def test_a_process_has_loaded_its_code_before_its_first_fit(material: Any) -> None:
+    code = (
+        "import sys, json\nfrom pathlib import Path\nfrom comparing import child\n"
+        "from comparing.sides import reference\nname = 'LWS, 5 epochs of SGD'\n"
+        f"child._warm(reference, name, Path({str(material.folder / 'warm')!r}))\nbefore = set(sys.modules)\n"
+        "try:\n    reference.FITS[name]\n"
+        f"    rows = reference.open_data(Path({str(material.folder / 'warm')!r}), 60.0, print)\n"
+        "    reference.FITS[name](rows)().predict(rows.test)\nfinally:\n    print(sorted(set(sys.modules) - before))"
+    )
+    run = subprocess.run([sys.executable, "-c", code], cwd=BENCHMARKS, capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "[]"
+
+
 def test_lbfgs_is_ended_in_time_and_says_so(parts: Parts, material: Any) -> None:
     doing: list[str] = []
     hurried = parts("comparing.sides.arrays").Arrays(material.folder, 0.0, doing.append)

@@ -62,6 +62,8 @@ def gaussians(data: Arrays) -> Fit:
 def calibrated(data: Arrays) -> Fit:
     """The classifier the features belong to, as a fitted LogisticRegression, and a temperature from val."""
     features, labels = data.val
+    if (there := len(np.unique(labels))) < data.classes:
+        raise ValueError(f"val has rows of {there} of {data.classes} classes; its temperature needs rows of all")
     frozen = LogisticRegression()
     frozen.coef_, frozen.intercept_ = data.head
     frozen.classes_, frozen.n_features_in_ = np.arange(data.classes), features.shape[1]
