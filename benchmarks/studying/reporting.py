@@ -58,9 +58,10 @@ def report(work: Path, sets: Sequence[StudySet], steps: Sequence[Step], marks: M
 
 def _took(took: Mapping[str, float]) -> str:
     return (
-        f"All steps took {took['cpu']:.0f} minutes of processor time: {took['cpu'] / 2:.0f} for each of two cores, if they "
-        f"have nothing else to do. By the clock it was {took['clock']:.0f} minutes, with the processes side by side, one "
-        f"thread each, on a machine that others used too (load {took['load']:.1f} on average). Fetching the data and drawing the icons is not counted."
+        f"All steps took {took['cpu']:.0f} minutes of processor time: {took['cpu'] / 2:.0f} for each of two cores, if "
+        f"they have nothing else to do. By the clock it was {took['clock']:.0f} minutes, with the processes side by "
+        f"side, one thread each, on a machine that others used too (load {took['load']:.1f} on average). Fetching the "
+        "data and drawing the icons is not counted."
     )
 
 
