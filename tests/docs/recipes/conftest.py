@@ -48,7 +48,7 @@ def imagenet_lt_world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "ILSVRC2012_img_train.tar").write_bytes(_tar(archives))
     (folder / "ILSVRC2012_img_val.tar").write_bytes(_tar(flat))
     _write_lists(folder, "ImageNet_LT", lists)
-    _save_reference(ResNet(BasicBlock, (1, 1, 1, 1), len(COUNTS)), folder)
+    _save_reference(ResNet(BasicBlock, (1, 1, 1, 1), len(COUNTS)), folder / "resnext50_uniform_e90.pth")
     return folder
 
 
@@ -71,7 +71,7 @@ def places_lt_world(tmp_path_factory: pytest.TempPathFactory) -> Path:
         lists["test"] += lines[count + VAL :]
     (folder / "places365standard_easyformat.tar").write_bytes(_tar(files))
     _write_lists(folder, "Places_LT", lists)
-    _save_reference(ResNet(BasicBlock, (1, 1, 1, 1), len(COUNTS)), folder)
+    _save_reference(ResNet(BasicBlock, (1, 1, 1, 1), len(COUNTS)), folder / "resnet152_uniform.pth")
     torch.save(ResNet32(1000).state_dict(), folder / "resnet152-394f9c45.pth")
     return folder
 
@@ -98,7 +98,7 @@ def inaturalist_2018_world(tmp_path_factory: pytest.TempPathFactory) -> Path:
         content = _tar({f"{name}.json": json.dumps(record).encode()}, "gz")
         (folder / f"{name}.json.tar.gz").write_bytes(content)
     (folder / "train_val2018.tar.gz").write_bytes(_tar(files, "gz"))
-    _save_reference(ResNet(Bottleneck, (3, 4, 6, 3), len(COUNTS)), folder)
+    _save_reference(ResNet(Bottleneck, (3, 4, 6, 3), len(COUNTS)), folder / "resnet50_uniform_e90.pth")
     return folder
 
 
@@ -147,12 +147,12 @@ def _write_lists(folder: Path, name: str, lists: Mapping[str, list[str]]) -> Non
         (folder / f"{name}_{split}.txt").write_text("\n".join(lines) + "\n", "utf-8")
 
 
-def _save_reference(network: nn.Module, folder: Path) -> None:
-    """Writes final_model_checkpoint.pth as the authors' program does: two state dicts behind `module.`, and figures."""
+def _save_reference(network: nn.Module, path: Path) -> None:
+    """Writes a checkpoint as the authors' program does: two state dicts behind `module.`, and figures."""
     torch.manual_seed(0)
     state = {f"module.{key}": value for key, value in network.state_dict().items()}
     parts: dict[str, dict[str, Any]] = {"feat_model": {}, "classifier": {}}
     for key, value in state.items():
         parts["classifier" if ".fc." in key else "feat_model"][key] = value
     figures = {"epoch": 90, "best_epoch": 88, "best_acc": np.float64(0.44), "centroids": None}
-    torch.save({**figures, "state_dict_best": parts}, folder / "final_model_checkpoint.pth")
+    torch.save({**figures, "state_dict_best": parts}, path)
