@@ -26,11 +26,16 @@ def lines(rows: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, list[Cells]]
         yield question, cells
 
 
+def times(ratio: float) -> str:
+    """How many times as long, in two digits."""
+    return f"{ratio:.2g} x" if ratio < 99.5 else f"{ratio:,.0f} x"
+
+
 def _times(row: Mapping[str, Any], ours: Mapping[str, Any] | None) -> Cells:
     if row["stopped"]:
         return "", "", "", "", ""
     least = ">" if is_unfinished(row) else ""
-    ratio = "" if ours is None or ours["stopped"] else f"{least}{median(row) / median(ours):.2g} x"
+    ratio = "" if ours is None or ours["stopped"] else f"{least}{times(median(row) / median(ours))}"
     beyond = row["peak"] - row["libraries"]
     return seconds(median(row)), ratio, seconds(row["predict"]), f"{row['peak'] / MEGA:.0f}", f"{beyond / MEGA:.0f}"
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from comparing.pairs import Pair, is_unfinished, median, pairs
 from comparing.questions import CANDIDATES, HONEST, OWNERS
-from comparing.tables import percent, seconds
+from comparing.tables import percent, seconds, times
 
 Sets = Mapping[str, Mapping[str, Any]]
 NEAR = 1.1  # times: closer than this two times or two memories count as alike
@@ -23,7 +23,7 @@ def sentences(sets: Sets) -> Iterator[str]:
         yield "No peer and no head of ours that answers the same question both came to a result"
         return
     ratio = statistics.median(pair.speed for pair in found)
-    yield f"{_counted('Time of the fit', map(_quicker, found), 'quicker')}; the median peer takes {ratio:.2g} x as long"
+    yield f"{_counted('Time of the fit', map(_quicker, found), 'quicker')}; the median peer takes {times(ratio)} as long"
     yield _counted("Balanced accuracy, beyond two standard errors", (pair.sign for pair in found), "higher")
     yield _counted("Peak memory of the process, its libraries in it", map(_smaller, found), "smaller")
     yield _libraries(sets)
@@ -108,7 +108,7 @@ def best(sets: Sets) -> list[tuple[str, ...]]:
     for name, made in sets.items():
         judged = [row for row in made["rows"] if not row["stopped"]]
         ratios = [pair.speed for pair in pairs({name: made})]
-        cells = [made["facts"]["title"], f"{statistics.median(ratios):.2g} x ({max(ratios):.2g} x)" if ratios else ""]
+        cells = [made["facts"]["title"], f"{times(statistics.median(ratios))} ({times(max(ratios))})" if ratios else ""]
         for own in (True, False):
             rows = [row for row in judged if (sides[row["name"]] == "ours") is own]
             top = max(rows, key=lambda row: row["figures"]["balanced"], default=None)
