@@ -22,8 +22,8 @@ def sentences(sets: Sets) -> Iterator[str]:
     if not found:
         yield "No peer and no head of ours that answers the same question both came to a result"
         return
-    ratio = statistics.median(pair.speed for pair in found)
-    yield f"{_counted('Time of the fit', map(_quicker, found), 'quicker')}; the median peer takes {times(ratio)} as long"
+    ratio = times(statistics.median(pair.speed for pair in found))
+    yield f"{_counted('Time of the fit', map(_quicker, found), 'quicker')}; the median peer takes {ratio} as long"
     yield _counted("Balanced accuracy, beyond two standard errors", (pair.sign for pair in found), "higher")
     yield _counted("Peak memory of the process, its libraries in it", map(_smaller, found), "smaller")
     yield _libraries(sets)
