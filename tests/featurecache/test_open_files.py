@@ -53,7 +53,7 @@ def test_a_cache_of_more_files_than_may_be_open_is_read(
 ) -> None:
     monkeypatch.setattr("featurecache.writing.table.BLOCK_ROWS", 2)
     monkeypatch.setattr("featurecache.plan.SHARD_BYTES", 40)
-    features = np.arange(400, dtype=np.float32).reshape(-1, 2)
+    features = np.arange(4 * (few + 20), dtype=np.float32).reshape(-1, 2)  # two rows a file, of two numbers
     write(tmp_path / "c", "train", features, np.zeros(len(features), dtype=np.int64))
     split = FeatureCache(tmp_path / "c")["train"]
     assert len(split.shards) > few
