@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -25,18 +24,6 @@ BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 CLASSES, WIDTH = 4, 8
 COUNTS = [200, 60, 20, 1]
 Parts = Callable[[str], ModuleType]
-
-
-@pytest.fixture(scope="module")
-def parts() -> Iterator[Parts]:
-    """A module of benchmarks/ by its name; what was imported from there is forgotten afterwards."""
-    known = set(sys.modules)
-    sys.path.insert(0, str(BENCHMARKS))
-    yield importlib.import_module
-    sys.path.remove(str(BENCHMARKS))
-    for name in set(sys.modules) - known:
-        if name.partition(".")[0] in ("comparing", "speed", "studying"):
-            del sys.modules[name]
 
 
 @pytest.fixture(scope="module")

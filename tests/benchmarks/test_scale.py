@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import math
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,23 +20,10 @@ from featurecache import FeatureCache, layout
 from rebalance_cli.main import cli
 
 ROOT = Path(__file__).parents[2]
-OWN = ("growing", "speed", "extracting", "scale")
 Parts = Callable[[str], Any]
 CLASSES, WIDTH = 5, 8
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="memory and child processes are looked up in /proc")
-
-
-@pytest.fixture(scope="module")
-def parts() -> Iterator[Parts]:
-    """A module of benchmarks/ by its name; what was imported from there is forgotten afterwards."""
-    known, path = set(sys.modules), sys.path[:]
-    sys.path.insert(0, str(ROOT / "benchmarks"))
-    yield importlib.import_module
-    sys.path[:] = path
-    for name in set(sys.modules) - known:
-        if name.partition(".")[0] in OWN:
-            del sys.modules[name]
 
 
 @pytest.fixture(scope="module")

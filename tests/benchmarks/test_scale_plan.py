@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -20,21 +19,8 @@ from rebalance import LinearHead, tune
 from rebalance.methods import METHODS
 
 ROOT = Path(__file__).parents[2]
-OWN = ("growing", "speed", "extracting")
 Parts = Callable[[str], Any]
 CLASSES, WIDTH = 5, 8
-
-
-@pytest.fixture(scope="module")
-def parts() -> Iterator[Parts]:
-    """A module of benchmarks/ by its name; what was imported from there is forgotten afterwards."""
-    known, path = set(sys.modules), sys.path[:]
-    sys.path.insert(0, str(ROOT / "benchmarks"))
-    yield importlib.import_module
-    sys.path[:] = path
-    for name in set(sys.modules) - known:
-        if name.partition(".")[0] in OWN:
-            del sys.modules[name]
 
 
 class Counted:

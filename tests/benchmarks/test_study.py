@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,33 +14,7 @@ import pytest
 
 from featurecache import FeatureCache, write
 
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 READING = ("--arch", "convnet", "--image-size", "8", "--grey", "--augment", "none", "--batch-size", "32")
-
-
-@pytest.fixture(scope="module")
-def study() -> Iterator[Any]:
-    """benchmarks/study.py as a module; its parts are attributes: study.parts("estimates")."""
-    pytest.importorskip("resvg_py")  # one of the sets is drawn with it
-    known, before = set(sys.modules), list(sys.path)
-    sys.path.insert(0, str(BENCHMARKS))
-    module: Any = importlib.import_module("study")
-    module.parts = lambda name: importlib.import_module(f"studying.{name}")
-    yield module
-    sys.path[:] = before
-    for name in set(sys.modules) - known:
-        if name.partition(".")[0] in ("study", "studying", "speed"):
-            del sys.modules[name]
-
-
-@pytest.fixture
-def made(study: Any) -> Callable[..., Any]:
-    """A set of the study: made(name, …)."""
-
-    def of(name: str, **fields: Any) -> Any:
-        return study.parts("sets").StudySet(name, f"Set {name}", "From nowhere.", (20, 60), **fields)
-
-    return of
 
 
 @pytest.fixture
